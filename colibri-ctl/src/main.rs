@@ -1,0 +1,3 @@
+//! colibri-ctl
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! colibri-schedd
+
+fn main() {}

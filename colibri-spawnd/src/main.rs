@@ -1,0 +1,3 @@
+//! colibri-spawnd
+
+fn main() {}

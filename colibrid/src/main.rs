@@ -1,0 +1,3 @@
+//! colibrid
+
+fn main() {}

@@ -1,0 +1,693 @@
+//! Every message between two Colibri processes, typed by direction.
+//!
+//! What is not here cannot be said. spawnd and schedd speak fixed-size messages of numbers only;
+//! the monitor, which has no authority beyond its run, also takes and sends bounded text.
+
+use crate::record::{Entry, ENTRY_MAX, SHORT};
+use crate::state::Container;
+use crate::wire::{Reader, Wire, WireError, Writer};
+
+/// Longest prompt, steering message or answer, in bytes.
+pub const TEXT_MAX: usize = 256 * 1024;
+
+/// Which run and which attempt at it; the attempt is the fence against late reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunKey {
+    /// Run id.
+    pub run: u64,
+    /// Attempt id, unique over all runs.
+    pub attempt: u64,
+}
+
+impl RunKey {
+    /// The stem of every name that belongs to the run: `<run>-<attempt>`.
+    #[must_use]
+    pub fn stem(&self) -> String {
+        format!("{}-{}", self.run, self.attempt)
+    }
+
+    /// The key of a stem; `None` for any other name.
+    #[must_use]
+    pub fn from_stem(stem: &str) -> Option<RunKey> {
+        let (run, attempt) = stem.split_once('-')?;
+        let key = RunKey {
+            run: run.parse().ok()?,
+            attempt: attempt.parse().ok()?,
+        };
+        (key.stem() == stem).then_some(key)
+    }
+
+    fn put(&self, w: &mut Writer<'_>) {
+        w.u64(self.run);
+        w.u64(self.attempt);
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<RunKey, WireError> {
+        Ok(RunKey {
+            run: r.u64()?,
+            attempt: r.u64()?,
+        })
+    }
+}
+
+/// Signals that may be asked for: nothing else crosses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kill {
+    /// SIGTERM to every process of the agent's tree.
+    Term,
+    /// SIGKILL to every process of the agent's tree.
+    Kill,
+}
+
+/// colibrid to spawnd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToSpawnd {
+    /// Start a run of a profile, by its place in the config.
+    Start {
+        /// Which run and attempt.
+        key: RunKey,
+        /// Index into the profile table.
+        profile: u32,
+    },
+    /// A run that an earlier spawnd started: take charge of its signals and its proof.
+    Adopt {
+        /// Which.
+        key: RunKey,
+        /// Index into the profile table, for the clean-up of its TMPDIR.
+        profile: u32,
+    },
+    /// Signal the agent's tree.
+    Signal {
+        /// Which.
+        key: RunKey,
+        /// With what.
+        kill: Kill,
+    },
+    /// The run is over or its monitor is lost: kill what is left, prove it, remove its
+    /// TMPDIR, socket and notes.
+    Release {
+        /// Which.
+        key: RunKey,
+    },
+}
+
+/// Why spawnd did not start a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such profile.
+    Profile,
+    /// The journal exists already: this attempt was started before.
+    Again,
+    /// The system refused a step (errno beside it).
+    System,
+    /// Too many runs at once.
+    Full,
+}
+
+/// How the proof of a released run's death went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proven {
+    /// Nothing of it is left.
+    Empty,
+    /// It still has processes; ask again.
+    Alive,
+}
+
+/// spawnd to colibrid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FromSpawnd {
+    /// Table loaded, ready.
+    Ready {
+        /// Hash of the config file; must be colibrid's own.
+        generation: u64,
+        /// Profiles in the table.
+        profiles: u32,
+        /// The container that runs get on this system.
+        container: Container,
+    },
+    /// The monitor stands; its channel comes with this message.
+    Started {
+        /// Which.
+        key: RunKey,
+        /// The monitor's process id.
+        monitor: u32,
+    },
+    /// The run was not started.
+    Refused {
+        /// Which.
+        key: RunKey,
+        /// Why.
+        why: Refusal,
+        /// Errno of the failed step, or 0.
+        errno: i32,
+    },
+    /// A monitor that this spawnd started has exited.
+    MonitorExited {
+        /// Which.
+        key: RunKey,
+        /// Its wait status, as the system gives it.
+        status: i32,
+    },
+    /// The answer to `Signal`: how many processes got it (0: none was found).
+    Signalled {
+        /// Which.
+        key: RunKey,
+        /// How many.
+        count: u32,
+    },
+    /// The answer to `Release`.
+    Released {
+        /// Which.
+        key: RunKey,
+        /// Whether the tree is proven dead.
+        proven: Proven,
+    },
+}
+
+/// colibrid to schedd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToSchedd {
+    /// Are you there?
+    Ping {
+        /// Comes back.
+        token: u64,
+    },
+}
+
+/// schedd to colibrid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FromSchedd {
+    /// Confined, ready.
+    Ready,
+    /// Yes.
+    Pong {
+        /// The token of the ping.
+        token: u64,
+    },
+}
+
+/// What a dialog is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// A value: text, or one of the options of a `select`; `true`/`yes` confirms a `confirm`.
+    Value(String),
+    /// No answer: the dialog is cancelled.
+    Cancel,
+}
+
+/// colibrid to a monitor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToMonitor {
+    /// First message on every connection: send what comes after `from_seq`.
+    Resume {
+        /// Last record colibrid has stored, 0 for none.
+        from_seq: u64,
+    },
+    /// Give the agent its task.
+    Prompt {
+        /// Comes back in [`crate::record::Record::Did`].
+        token: u64,
+        /// The prompt.
+        text: String,
+    },
+    /// A message into the running work, or a further prompt when the agent is at rest.
+    Steer {
+        /// Comes back.
+        token: u64,
+        /// The message.
+        text: String,
+    },
+    /// Stop the current work, keep the process.
+    Abort {
+        /// Comes back.
+        token: u64,
+    },
+    /// Answer a dialog.
+    Answer {
+        /// Comes back.
+        token: u64,
+        /// Pi's request id.
+        request: String,
+        /// The answer.
+        reply: Reply,
+    },
+    /// End the run: ask the agent to finish; from now on its end was asked for.
+    Stop,
+}
+
+/// A monitor to colibrid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromMonitor {
+    /// First message on every connection.
+    Hello {
+        /// Which run and attempt this is.
+        key: RunKey,
+        /// The last record in the journal.
+        last_seq: u64,
+    },
+    /// A record that is in the journal.
+    Entry(Entry),
+    /// The stream moved although no record was due; at most one a second, not durable.
+    Activity {
+        /// Milliseconds since 1970 of the last byte.
+        at_ms: u64,
+        /// Lines so far.
+        lines: u64,
+        /// Bytes so far.
+        bytes: u64,
+    },
+    /// The agent's process has ended or must end, its tree is not empty: please signal it.
+    Straggling {
+        /// With what.
+        kill: Kill,
+    },
+}
+
+fn kill_code(kill: Kill) -> u8 {
+    match kill {
+        Kill::Term => 0,
+        Kill::Kill => 1,
+    }
+}
+
+fn get_kill(r: &mut Reader<'_>) -> Result<Kill, WireError> {
+    match r.u8()? {
+        0 => Ok(Kill::Term),
+        1 => Ok(Kill::Kill),
+        _ => Err(WireError::Value("kill")),
+    }
+}
+
+impl Wire for ToSpawnd {
+    const MAX: usize = 24;
+
+    fn kind(&self) -> u16 {
+        match self {
+            ToSpawnd::Start { .. } => 1,
+            ToSpawnd::Adopt { .. } => 2,
+            ToSpawnd::Signal { .. } => 3,
+            ToSpawnd::Release { .. } => 4,
+        }
+    }
+
+    fn put(&self, w: &mut Writer<'_>) {
+        match self {
+            ToSpawnd::Start { key, profile } | ToSpawnd::Adopt { key, profile } => {
+                key.put(w);
+                w.u32(*profile);
+            }
+            ToSpawnd::Signal { key, kill } => {
+                key.put(w);
+                w.u8(kill_code(*kill));
+            }
+            ToSpawnd::Release { key } => key.put(w),
+        }
+    }
+
+    fn get(kind: u16, r: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(match kind {
+            1 => ToSpawnd::Start {
+                key: RunKey::get(r)?,
+                profile: r.u32()?,
+            },
+            2 => ToSpawnd::Adopt {
+                key: RunKey::get(r)?,
+                profile: r.u32()?,
+            },
+            3 => ToSpawnd::Signal {
+                key: RunKey::get(r)?,
+                kill: get_kill(r)?,
+            },
+            4 => ToSpawnd::Release {
+                key: RunKey::get(r)?,
+            },
+            k => return Err(WireError::Kind(k)),
+        })
+    }
+}
+
+const STARTED: u16 = 2;
+
+impl Wire for FromSpawnd {
+    const MAX: usize = 24;
+
+    fn kind(&self) -> u16 {
+        match self {
+            FromSpawnd::Ready { .. } => 1,
+            FromSpawnd::Started { .. } => STARTED,
+            FromSpawnd::Refused { .. } => 3,
+            FromSpawnd::MonitorExited { .. } => 4,
+            FromSpawnd::Signalled { .. } => 5,
+            FromSpawnd::Released { .. } => 6,
+        }
+    }
+
+    fn brings_fd(kind: u16) -> bool {
+        kind == STARTED
+    }
+
+    fn put(&self, w: &mut Writer<'_>) {
+        match self {
+            FromSpawnd::Ready {
+                generation,
+                profiles,
+                container,
+            } => {
+                w.u64(*generation);
+                w.u32(*profiles);
+                w.u8(container.code());
+            }
+            FromSpawnd::Started { key, monitor } => {
+                key.put(w);
+                w.u32(*monitor);
+            }
+            FromSpawnd::Refused { key, why, errno } => {
+                key.put(w);
+                w.u8(match why {
+                    Refusal::Profile => 0,
+                    Refusal::Again => 1,
+                    Refusal::System => 2,
+                    Refusal::Full => 3,
+                });
+                w.i32(*errno);
+            }
+            FromSpawnd::MonitorExited { key, status } => {
+                key.put(w);
+                w.i32(*status);
+            }
+            FromSpawnd::Signalled { key, count } => {
+                key.put(w);
+                w.u32(*count);
+            }
+            FromSpawnd::Released { key, proven } => {
+                key.put(w);
+                w.u8(u8::from(*proven == Proven::Alive));
+            }
+        }
+    }
+
+    fn get(kind: u16, r: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(match kind {
+            1 => FromSpawnd::Ready {
+                generation: r.u64()?,
+                profiles: r.u32()?,
+                container: Container::from_code(r.u8()?).ok_or(WireError::Value("container"))?,
+            },
+            STARTED => FromSpawnd::Started {
+                key: RunKey::get(r)?,
+                monitor: r.u32()?,
+            },
+            3 => FromSpawnd::Refused {
+                key: RunKey::get(r)?,
+                why: match r.u8()? {
+                    0 => Refusal::Profile,
+                    1 => Refusal::Again,
+                    2 => Refusal::System,
+                    3 => Refusal::Full,
+                    _ => return Err(WireError::Value("why")),
+                },
+                errno: r.i32()?,
+            },
+            4 => FromSpawnd::MonitorExited {
+                key: RunKey::get(r)?,
+                status: r.i32()?,
+            },
+            5 => FromSpawnd::Signalled {
+                key: RunKey::get(r)?,
+                count: r.u32()?,
+            },
+            6 => FromSpawnd::Released {
+                key: RunKey::get(r)?,
+                proven: if r.bool("proven")? {
+                    Proven::Alive
+                } else {
+                    Proven::Empty
+                },
+            },
+            k => return Err(WireError::Kind(k)),
+        })
+    }
+}
+
+impl Wire for ToSchedd {
+    const MAX: usize = 8;
+
+    fn kind(&self) -> u16 {
+        match self {
+            ToSchedd::Ping { .. } => 1,
+        }
+    }
+
+    fn put(&self, w: &mut Writer<'_>) {
+        match self {
+            ToSchedd::Ping { token } => w.u64(*token),
+        }
+    }
+
+    fn get(kind: u16, r: &mut Reader<'_>) -> Result<Self, WireError> {
+        match kind {
+            1 => Ok(ToSchedd::Ping { token: r.u64()? }),
+            k => Err(WireError::Kind(k)),
+        }
+    }
+}
+
+impl Wire for FromSchedd {
+    const MAX: usize = 8;
+
+    fn kind(&self) -> u16 {
+        match self {
+            FromSchedd::Ready => 1,
+            FromSchedd::Pong { .. } => 2,
+        }
+    }
+
+    fn put(&self, w: &mut Writer<'_>) {
+        match self {
+            FromSchedd::Ready => {}
+            FromSchedd::Pong { token } => w.u64(*token),
+        }
+    }
+
+    fn get(kind: u16, r: &mut Reader<'_>) -> Result<Self, WireError> {
+        match kind {
+            1 => Ok(FromSchedd::Ready),
+            2 => Ok(FromSchedd::Pong { token: r.u64()? }),
+            k => Err(WireError::Kind(k)),
+        }
+    }
+}
+
+impl Wire for ToMonitor {
+    const MAX: usize = TEXT_MAX + 2 * SHORT;
+
+    fn kind(&self) -> u16 {
+        match self {
+            ToMonitor::Resume { .. } => 1,
+            ToMonitor::Prompt { .. } => 2,
+            ToMonitor::Steer { .. } => 3,
+            ToMonitor::Abort { .. } => 4,
+            ToMonitor::Answer { .. } => 5,
+            ToMonitor::Stop => 6,
+        }
+    }
+
+    fn put(&self, w: &mut Writer<'_>) {
+        match self {
+            ToMonitor::Resume { from_seq } => w.u64(*from_seq),
+            ToMonitor::Prompt { token, text } | ToMonitor::Steer { token, text } => {
+                w.u64(*token);
+                w.str(text);
+            }
+            ToMonitor::Abort { token } => w.u64(*token),
+            ToMonitor::Answer {
+                token,
+                request,
+                reply,
+            } => {
+                w.u64(*token);
+                w.str(request);
+                match reply {
+                    Reply::Cancel => w.u8(0),
+                    Reply::Value(v) => {
+                        w.u8(1);
+                        w.str(v);
+                    }
+                }
+            }
+            ToMonitor::Stop => {}
+        }
+    }
+
+    fn get(kind: u16, r: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(match kind {
+            1 => ToMonitor::Resume { from_seq: r.u64()? },
+            2 => ToMonitor::Prompt {
+                token: r.u64()?,
+                text: r.str(TEXT_MAX, "text")?,
+            },
+            3 => ToMonitor::Steer {
+                token: r.u64()?,
+                text: r.str(TEXT_MAX, "text")?,
+            },
+            4 => ToMonitor::Abort { token: r.u64()? },
+            5 => ToMonitor::Answer {
+                token: r.u64()?,
+                request: r.str(SHORT, "request")?,
+                reply: if r.bool("reply")? {
+                    Reply::Value(r.str(TEXT_MAX, "value")?)
+                } else {
+                    Reply::Cancel
+                },
+            },
+            6 => ToMonitor::Stop,
+            k => return Err(WireError::Kind(k)),
+        })
+    }
+}
+
+impl Wire for FromMonitor {
+    const MAX: usize = ENTRY_MAX;
+
+    fn kind(&self) -> u16 {
+        match self {
+            FromMonitor::Hello { .. } => 1,
+            FromMonitor::Entry(_) => 2,
+            FromMonitor::Activity { .. } => 3,
+            FromMonitor::Straggling { .. } => 4,
+        }
+    }
+
+    fn put(&self, w: &mut Writer<'_>) {
+        match self {
+            FromMonitor::Hello { key, last_seq } => {
+                key.put(w);
+                w.u64(*last_seq);
+            }
+            FromMonitor::Entry(e) => e.put(w),
+            FromMonitor::Activity {
+                at_ms,
+                lines,
+                bytes,
+            } => {
+                w.u64(*at_ms);
+                w.u64(*lines);
+                w.u64(*bytes);
+            }
+            FromMonitor::Straggling { kill } => w.u8(kill_code(*kill)),
+        }
+    }
+
+    fn get(kind: u16, r: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(match kind {
+            1 => FromMonitor::Hello {
+                key: RunKey::get(r)?,
+                last_seq: r.u64()?,
+            },
+            2 => FromMonitor::Entry(Entry::get(r)?),
+            3 => FromMonitor::Activity {
+                at_ms: r.u64()?,
+                lines: r.u64()?,
+                bytes: r.u64()?,
+            },
+            4 => FromMonitor::Straggling { kill: get_kill(r)? },
+            k => return Err(WireError::Kind(k)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{decode, encode, header, HEADER};
+
+    fn round_trip<M: Wire + PartialEq + std::fmt::Debug>(msg: M) {
+        let mut buf = Vec::new();
+        encode(&msg, &mut buf);
+        let h = header::<M>(&buf).unwrap().unwrap();
+        assert_eq!(h.len + HEADER, buf.len());
+        assert_eq!(decode::<M>(h.kind, &buf[HEADER..]).unwrap(), msg);
+        buf.push(0);
+        assert_eq!(
+            decode::<M>(h.kind, &buf[HEADER..]),
+            Err(WireError::Trailing(1))
+        );
+    }
+
+    const KEY: RunKey = RunKey { run: 4, attempt: 9 };
+
+    #[test]
+    fn messages_round_trip() {
+        round_trip(ToSpawnd::Start {
+            key: KEY,
+            profile: 3,
+        });
+        round_trip(ToSpawnd::Signal {
+            key: KEY,
+            kill: Kill::Kill,
+        });
+        round_trip(ToSpawnd::Release { key: KEY });
+        round_trip(FromSpawnd::Ready {
+            generation: 1,
+            profiles: 2,
+            container: Container::Jail,
+        });
+        round_trip(FromSpawnd::Started {
+            key: KEY,
+            monitor: 77,
+        });
+        round_trip(FromSpawnd::Refused {
+            key: KEY,
+            why: Refusal::System,
+            errno: 13,
+        });
+        round_trip(FromSpawnd::Released {
+            key: KEY,
+            proven: Proven::Alive,
+        });
+        round_trip(ToMonitor::Answer {
+            token: 1,
+            request: "x".into(),
+            reply: Reply::Value("yes".into()),
+        });
+        round_trip(ToMonitor::Stop);
+        round_trip(FromMonitor::Hello {
+            key: KEY,
+            last_seq: 12,
+        });
+        round_trip(FromMonitor::Straggling { kill: Kill::Term });
+        round_trip(ToSchedd::Ping { token: 5 });
+        round_trip(FromSchedd::Pong { token: 5 });
+    }
+
+    #[test]
+    fn refuses_wrong_headers() {
+        let mut buf = Vec::new();
+        encode(&ToSpawnd::Release { key: KEY }, &mut buf);
+        let mut other = buf.clone();
+        other[6] = 0;
+        assert_eq!(header::<ToSpawnd>(&other), Err(WireError::Version(0)));
+        let mut other = buf.clone();
+        other[7] = 1;
+        assert_eq!(header::<ToSpawnd>(&other), Err(WireError::Flags(1)));
+        let mut other = buf.clone();
+        other[0] = 25;
+        assert_eq!(
+            header::<ToSpawnd>(&other),
+            Err(WireError::TooLong { len: 25, max: 24 })
+        );
+        assert_eq!(header::<ToSpawnd>(&buf[..7]), Ok(None));
+        assert_eq!(
+            decode::<ToSpawnd>(99, &buf[HEADER..]),
+            Err(WireError::Kind(99))
+        );
+    }
+
+    #[test]
+    fn stems_are_exact() {
+        assert_eq!(RunKey::from_stem("4-9"), Some(KEY));
+        for bad in ["4", "4-", "-9", "04-9", "4-9-1", "+4-9", "a-b", ""] {
+            assert_eq!(RunKey::from_stem(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Pi, the agent: its event stream and what follows from it.
