@@ -7,15 +7,16 @@ use std::ffi::CString;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use libcolibri::error::{Context, Fatal, Result, EX_FAILURE, EX_OK};
+use libcolibri::signals::Signals;
 use libcolibri::sys::{self, Fork};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{kill, Signal};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use crate::args::Args;
 
@@ -79,37 +80,24 @@ struct Keeper {
     /// The suite holds the other end and notices when this one closes.
     alive: OwnedFd,
     alive_suite: OwnedFd,
-    signals: UnixStream,
-    term: std::sync::Arc<std::sync::atomic::AtomicBool>,
-    hup: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    signals: Signals,
+    /// The end was asked for.
+    ending: bool,
 }
 
 impl Keeper {
     fn new(args: &Args, program: CString) -> Result<Keeper> {
-        use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
         let mut argv = vec![program.clone()];
         argv.extend(args.for_suite());
         let (r, w) = io::pipe().or_fatal("make a pipe")?;
-        let (signals, wake) = UnixStream::pair().or_fatal("make a socket pair")?;
-        signals.set_nonblocking(true).or_fatal("set up signals")?;
-        let term = std::sync::Arc::default();
-        let hup = std::sync::Arc::default();
-        for (signal, flag) in [(SIGTERM, &term), (SIGINT, &term), (SIGHUP, &hup)] {
-            signal_hook::flag::register(signal, std::sync::Arc::clone(flag))
-                .or_fatal("set up signals")?;
-        }
-        for signal in [SIGTERM, SIGINT, SIGHUP, SIGCHLD] {
-            let wake = wake.try_clone().or_fatal("set up signals")?;
-            signal_hook::low_level::pipe::register(signal, wake).or_fatal("set up signals")?;
-        }
+        let signals = Signals::new(&[SIGTERM, SIGINT, SIGHUP, SIGCHLD]);
         Ok(Keeper {
             program,
             argv,
             alive: w.into(),
             alive_suite: r.into(),
-            signals,
-            term,
-            hup,
+            signals: signals.or_fatal("set up signals")?,
+            ending: false,
         })
     }
 
@@ -132,7 +120,7 @@ impl Keeper {
                 // It never became ready: the starting command reports the failure.
                 return Ok(code.unwrap_or(EX_FAILURE));
             }
-            if self.asked_to_end() {
+            if self.ending {
                 return Ok(EX_FAILURE);
             }
             quick_deaths = match code {
@@ -182,11 +170,17 @@ impl Keeper {
     /// it. `ready` is taken when the suite has said that it is ready.
     fn wait(&mut self, suite: Pid, ready: &mut Option<OwnedFd>) -> Result<Option<i32>> {
         loop {
-            if self.term.load(std::sync::atomic::Ordering::Relaxed) {
-                let _ = kill(suite, Signal::SIGTERM);
-            }
-            if self.hup.swap(false, std::sync::atomic::Ordering::Relaxed) {
-                let _ = kill(suite, Signal::SIGHUP);
+            for signal in self.signals.take() {
+                match signal {
+                    SIGCHLD => {}
+                    SIGHUP => {
+                        let _ = kill(suite, Signal::SIGHUP);
+                    }
+                    _ => {
+                        self.ending = true;
+                        let _ = kill(suite, Signal::SIGTERM);
+                    }
+                }
             }
             match waitpid(suite, Some(WaitPidFlag::WNOHANG)).or_fatal("wait for the suite")? {
                 WaitStatus::Exited(_, code) => return Ok(Some(code)),
@@ -197,18 +191,15 @@ impl Keeper {
         }
     }
 
-    fn asked_to_end(&self) -> bool {
-        self.term.load(std::sync::atomic::Ordering::Relaxed)
-    }
-
     fn pause(&mut self, how_long: Duration) {
         let until = Instant::now() + how_long;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.asked_to_end() {
+            if left.is_zero() || self.ending {
                 return;
             }
             self.sleep(Some(left), &mut None);
+            self.ending |= self.signals.take().iter().any(|s| matches!(*s, SIGTERM | SIGINT));
         }
     }
 
@@ -233,8 +224,6 @@ impl Keeper {
             *ready = None;
             self.let_go_of_the_terminal();
         }
-        let mut sink = [0; 64];
-        while matches!(self.signals.read(&mut sink), Ok(n) if n > 0) {}
     }
 
     /// The first start is over and its errors have been seen: nothing holds the terminal.

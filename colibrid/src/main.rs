@@ -7,16 +7,17 @@
 mod args;
 mod attempt;
 mod clients;
-mod confinement;
 mod engine;
 mod event;
 mod glasspane;
 mod keeper;
+mod log_ring;
 mod monitors;
 mod request;
 mod roles;
 mod runs;
 mod schedd;
+mod serve;
 mod spawnd;
 mod start;
 mod store;
@@ -56,7 +57,7 @@ fn run(args: &args::Args) -> Result<i32> {
     let children = start::children(args, &config, &names, &ground)?; // spawnd and schedd
     start::drop_root(&config, &names)?;
     let store = store::Store::open(&config.paths)?; // SQLite, recovered and primed
-    let engine = engine::Engine::new(config, names, ground, children, store)?;
+    let mut engine = engine::Engine::new(config, names, ground, children, store)?;
     let confined = engine.confine()?;
     engine.run(confined)
 }

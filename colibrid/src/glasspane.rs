@@ -1,0 +1,374 @@
+//! The glasspane: one true state per agent, folded from its journal records.
+//!
+//! The fold is pure: the same records give the same pane, whenever they are read. The snapshot
+//! is `clawdie.glasspane.snapshot.v1`: the original's fields and, optional for readers, ours.
+
+use libcolibri::msg::RunKey;
+use libcolibri::record::{Dialog, Entry, Record};
+use libcolibri::state::{Container, Phase, State, Usage};
+use serde::{Deserialize, Serialize};
+use serde_json::{json, Value};
+
+use crate::event::{dialog, or_null, phase, usage};
+use crate::time::rfc3339;
+
+/// The schema of a snapshot.
+pub const SCHEMA: &str = "clawdie.glasspane.snapshot.v1";
+
+/// Open tools that are named in a pane.
+const TOOLS_MAX: usize = 64;
+/// Open dialogs that are kept in a pane.
+const DIALOGS_MAX: usize = 16;
+
+/// What is known about one agent. This is also how it is stored, so fields are only ever added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pane {
+    /// Run id.
+    pub run: u64,
+    /// Attempt id.
+    pub attempt: u64,
+    /// Agent name.
+    pub agent: String,
+    /// Profile name.
+    pub profile: String,
+    /// State.
+    pub state: State,
+    /// Phase.
+    pub phase: Phase,
+    /// Why; empty when there is nothing to say.
+    pub reason: String,
+    /// Since when the state (not the phase) is what it is.
+    pub since_ms: u64,
+    /// When the phase ends by itself; 0 = unknown.
+    pub until_ms: u64,
+    /// The last event; 0 = none yet.
+    pub last_event_ms: u64,
+    /// Pi's session.
+    pub session: Option<String>,
+    /// Working directory as Pi sees it.
+    pub cwd: Option<String>,
+    /// Quiet longer than the profile allows.
+    pub stalled: bool,
+    /// Its end was asked for and is not proven yet.
+    pub stopping: bool,
+    /// Proven dead.
+    pub ended: bool,
+    /// What holds it.
+    pub container: Option<Container>,
+    /// Sums.
+    pub usage: Usage,
+    /// Dialogs that wait.
+    pub dialogs: Vec<StoredDialog>,
+    /// Open tools: call id and name.
+    pub tools: Vec<(String, String)>,
+}
+
+/// A dialog in a pane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDialog {
+    request: String,
+    method: String,
+    title: String,
+    message: String,
+    options: Vec<String>,
+    timeout_ms: u64,
+}
+
+impl From<&Dialog> for StoredDialog {
+    fn from(d: &Dialog) -> Self {
+        StoredDialog {
+            request: d.request.clone(),
+            method: d.method.clone(),
+            title: d.title.clone(),
+            message: d.message.clone(),
+            options: d.options.clone(),
+            timeout_ms: d.timeout_ms,
+        }
+    }
+}
+
+impl StoredDialog {
+    fn value(&self) -> Value {
+        dialog(&Dialog {
+            request: self.request.clone(),
+            method: self.method.clone(),
+            title: self.title.clone(),
+            message: self.message.clone(),
+            options: self.options.clone(),
+            timeout_ms: self.timeout_ms,
+        })
+    }
+}
+
+impl Pane {
+    /// The pane of a run that was just accepted.
+    #[must_use]
+    pub fn new(key: RunKey, agent: &str, profile: &str, at_ms: u64) -> Pane {
+        Pane {
+            run: key.run,
+            attempt: key.attempt,
+            agent: agent.to_owned(),
+            profile: profile.to_owned(),
+            state: State::Unknown,
+            phase: Phase::Starting,
+            reason: String::new(),
+            since_ms: at_ms,
+            until_ms: 0,
+            last_event_ms: 0,
+            session: None,
+            cwd: None,
+            stalled: false,
+            stopping: false,
+            ended: false,
+            container: None,
+            usage: Usage::default(),
+            dialogs: Vec::new(),
+            tools: Vec::new(),
+        }
+    }
+
+    /// Takes in one record. Whether state, phase, reason or an attribute changed.
+    pub fn apply(&mut self, entry: &Entry) -> bool {
+        let before = (self.state, self.phase, self.reason.clone(), self.stalled);
+        self.last_event_ms = entry.at_ms;
+        self.stalled = false;
+        match &entry.record {
+            Record::Opened { container, .. } => self.container = Some(*container),
+            Record::State {
+                state,
+                phase,
+                reason,
+                until_ms,
+            } => self.set(*state, *phase, reason, *until_ms, entry.at_ms),
+            Record::Session { id, cwd } => {
+                self.session = Some(id.clone());
+                self.cwd = Some(cwd.clone());
+            }
+            Record::Usage(u) => self.usage = *u,
+            Record::Asked(d) if self.dialogs.len() < DIALOGS_MAX => self.dialogs.push(d.into()),
+            Record::Settled { request, .. } => self.dialogs.retain(|d| d.request != *request),
+            Record::ToolStart { id, name } if self.tools.len() < TOOLS_MAX => {
+                self.tools.push((id.clone(), name.clone()));
+            }
+            Record::ToolEnd { id, .. } => self.tools.retain(|(open, _)| open != id),
+            Record::Stopping => self.stopping = true,
+            Record::Ended(e) => {
+                self.set(e.state, self.phase, &e.reason, 0, entry.at_ms);
+                self.dialogs.clear();
+                self.tools.clear();
+            }
+            _ => {}
+        }
+        before != (self.state, self.phase, self.reason.clone(), self.stalled)
+    }
+
+    fn set(&mut self, state: State, phase: Phase, reason: &str, until_ms: u64, at_ms: u64) {
+        if self.state != state {
+            self.since_ms = at_ms;
+        }
+        self.state = state;
+        self.phase = phase;
+        self.reason = reason.to_owned();
+        self.until_ms = until_ms;
+        if state != State::Working {
+            self.tools.clear();
+        }
+    }
+
+    /// Its monitor is gone without a last word.
+    pub fn lost(&mut self, at_ms: u64) {
+        self.set(State::Error, Phase::None, "monitor lost", 0, at_ms);
+        self.dialogs.clear();
+    }
+
+    /// It could not be started.
+    pub fn not_started(&mut self, why: &str, at_ms: u64) {
+        self.set(State::Error, Phase::None, why, 0, at_ms);
+    }
+
+    /// Proven dead.
+    pub fn end(&mut self) {
+        self.phase = Phase::None;
+        self.stopping = false;
+        self.stalled = false;
+        self.ended = true;
+    }
+
+    /// The phase to show: that the end was asked for outweighs the others.
+    #[must_use]
+    pub fn shown_phase(&self) -> Phase {
+        if self.stopping && !self.ended {
+            Phase::Stopping
+        } else {
+            self.phase
+        }
+    }
+
+    /// Whether a person should look.
+    #[must_use]
+    pub fn needs_attention(&self) -> bool {
+        match self.state {
+            State::Error => true,
+            State::Blocked => !self.ended,
+            _ => self.stalled,
+        }
+    }
+
+    /// The pane in a snapshot.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        let time = |ms: u64| match ms {
+            0 => Value::Null,
+            ms => rfc3339(ms).into(),
+        };
+        json!({
+            "id": self.run.to_string(),
+            "agent": self.agent,
+            "state": self.state.as_str(),
+            "pi_session_id": self.session,
+            "last_event_at": time(self.last_event_ms),
+            "cwd": self.cwd,
+            "stalled": self.stalled,
+            "runtime": "Pi",
+            "run": self.run,
+            "attempt": self.attempt,
+            "profile": self.profile,
+            "phase": phase(self.shown_phase()),
+            "reason": or_null(&self.reason),
+            "since": rfc3339(self.since_ms),
+            "until": time(self.until_ms),
+            "attention": self.needs_attention(),
+            "ended": self.ended,
+            "container": self.container.map(Container::as_str),
+            "usage": usage(&self.usage),
+            "dialogs": self.dialogs.iter().map(StoredDialog::value).collect::<Vec<_>>(),
+            "tools": self.tools.iter().map(|(_, name)| name).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Fields of a `state` event.
+    #[must_use]
+    pub fn state_fields(&self) -> Value {
+        json!({
+            "state": self.state.as_str(),
+            "phase": phase(self.shown_phase()),
+            "reason": or_null(&self.reason),
+            "until": if self.until_ms == 0 { Value::Null } else { rfc3339(self.until_ms).into() },
+            "attention": self.needs_attention(),
+        })
+    }
+
+    /// For the database.
+    #[must_use]
+    pub fn stored(&self) -> String {
+        // A struct of strings and numbers always serialises.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// A snapshot of panes, valid at event `seq`.
+#[must_use]
+pub fn snapshot(host: &str, now_ms: u64, seq: u64, panes: Vec<Value>) -> Value {
+    json!({
+        "schema": SCHEMA,
+        "host": host,
+        "generated_at": rfc3339(now_ms),
+        "seq": seq,
+        "panes": panes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(seq: u64, record: Record) -> Entry {
+        Entry {
+            seq,
+            at_ms: 1000 * seq,
+            record,
+        }
+    }
+
+    fn state(state: State, phase: Phase) -> Record {
+        Record::State {
+            state,
+            phase,
+            reason: String::new(),
+            until_ms: 0,
+        }
+    }
+
+    fn pane() -> Pane {
+        Pane::new(RunKey { run: 1, attempt: 2 }, "a", "p", 5)
+    }
+
+    #[test]
+    fn since_is_of_the_state_not_the_phase() {
+        let mut p = pane();
+        assert!(p.apply(&entry(1, state(State::Working, Phase::Model))));
+        assert!(p.apply(&entry(2, state(State::Working, Phase::Tool))));
+        assert_eq!(p.since_ms, 1000);
+        assert!(!p.apply(&entry(3, state(State::Working, Phase::Tool))));
+    }
+
+    #[test]
+    fn a_dialog_stays_until_it_is_settled() {
+        let mut p = pane();
+        let d = Dialog {
+            request: "r".into(),
+            method: "confirm".into(),
+            title: "t".into(),
+            message: String::new(),
+            options: vec![],
+            timeout_ms: 0,
+        };
+        p.apply(&entry(1, Record::Asked(d)));
+        p.apply(&entry(2, state(State::Blocked, Phase::None)));
+        assert!(p.needs_attention());
+        assert_eq!(p.value()["dialogs"][0]["request"], "r");
+        let how = libcolibri::record::Closed::Answered;
+        p.apply(&entry(
+            3,
+            Record::Settled {
+                request: "r".into(),
+                how,
+            },
+        ));
+        assert!(p.dialogs.is_empty());
+    }
+
+    #[test]
+    fn a_stored_pane_comes_back_whole() {
+        let mut p = pane();
+        p.apply(&entry(
+            1,
+            Record::ToolStart {
+                id: "i".into(),
+                name: "bash".into(),
+            },
+        ));
+        p.apply(&entry(2, Record::Stopping));
+        let back: Pane = serde_json::from_str(&p.stored()).unwrap();
+        assert_eq!(back, p);
+        assert_eq!(p.value()["phase"], "stopping");
+    }
+
+    #[test]
+    fn the_snapshot_has_the_originals_fields() {
+        let s = snapshot("h", 0, 9, vec![pane().value()]);
+        assert_eq!(s["schema"], SCHEMA);
+        for f in [
+            "id",
+            "agent",
+            "state",
+            "pi_session_id",
+            "last_event_at",
+            "cwd",
+            "stalled",
+            "runtime",
+        ] {
+            assert!(s["panes"][0].get(f).is_some(), "{f}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The commands of the public socket and the role each needs: one table, which colibri-protocol(7)
+//! repeats and the dispatch uses.
+
+use libcolibri::config::Role;
+
+/// What a client can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// Are you there?
+    Ping,
+    /// The suite and its living agents.
+    Status,
+    /// The glasspane.
+    Snapshot,
+    /// Runs, newest first.
+    ListRuns,
+    /// One run.
+    GetRun,
+    /// Events from a sequence number on.
+    Subscribe,
+    /// Start an agent.
+    SpawnAgent,
+    /// End a run.
+    StopAgent,
+    /// A message into the work.
+    Steer,
+    /// Stop the current work.
+    Abort,
+    /// Answer a dialog.
+    Answer,
+}
+
+/// A row: the command's name and whom it is for.
+pub struct Row {
+    /// In requests.
+    pub word: &'static str,
+    /// In the code.
+    pub name: Name,
+    /// The least role.
+    pub role: Role,
+}
+
+const fn row(word: &'static str, name: Name, role: Role) -> Row {
+    Row { word, name, role }
+}
+
+/// All commands.
+pub const COMMANDS: [Row; 11] = [
+    row("ping", Name::Ping, Role::Observer),
+    row("status", Name::Status, Role::Observer),
+    row("snapshot", Name::Snapshot, Role::Observer),
+    row("list-runs", Name::ListRuns, Role::Observer),
+    row("get-run", Name::GetRun, Role::Observer),
+    row("subscribe", Name::Subscribe, Role::Observer),
+    row("spawn-agent", Name::SpawnAgent, Role::Operator),
+    row("stop-agent", Name::StopAgent, Role::Operator),
+    row("steer", Name::Steer, Role::Operator),
+    row("abort", Name::Abort, Role::Operator),
+    row("answer", Name::Answer, Role::Operator),
+];
+
+/// Whether somebody with `has` may use a command for `needs`. Reading is for every role; intake
+/// and agent are beside each other.
+#[must_use]
+pub fn allows(has: Role, needs: Role) -> bool {
+    needs == Role::Observer || has == needs || has == Role::Operator
+}
+
+/// The row of a command word.
+#[must_use]
+pub fn find(word: &str) -> Option<&'static Row> {
+    COMMANDS.iter().find(|r| r.word == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_operators_change_anything() {
+        for has in [Role::Observer, Role::Intake, Role::Agent, Role::Operator] {
+            for r in &COMMANDS {
+                let may = allows(has, r.role);
+                let reads = r.role == Role::Observer;
+                assert_eq!(may, reads || has == Role::Operator, "{has:?} {}", r.word);
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The conversation with colibri-schedd.
+
+use std::os::fd::OwnedFd;
+
+use libcolibri::chan::{Chan, ChanError};
+use libcolibri::error::{Context, Fatal, Result};
+use libcolibri::msg::{FromSchedd, ToSchedd};
+
+use crate::engine::Engine;
+
+/// Our end of the channel.
+pub struct Schedd {
+    /// The channel.
+    pub chan: Chan<ToSchedd, FromSchedd>,
+    /// It said Ready, and has answered.
+    pub ready: bool,
+    confined: bool,
+}
+
+/// Sent once at the start: a daemon that answers is alive, not merely there.
+const HELLO: u64 = 1;
+
+fn lost(e: &ChanError) -> Fatal {
+    Fatal::new(format!("lost colibri-schedd: {e}"))
+}
+
+impl Schedd {
+    /// Takes over the channel.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn new(fd: OwnedFd) -> Result<Schedd> {
+        Ok(Schedd {
+            chan: Chan::new(fd).or_fatal("use schedd's channel")?,
+            ready: false,
+            confined: false,
+        })
+    }
+}
+
+impl Engine {
+    /// Takes in what schedd has sent.
+    ///
+    /// # Errors
+    /// When it is gone or sent what it must not.
+    pub(crate) fn from_schedd(&mut self) -> Result<()> {
+        self.schedd.chan.flush().map_err(|e| lost(&e))?;
+        while let Some((m, _)) = self.schedd.chan.recv().map_err(|e| lost(&e))? {
+            let s = &mut self.schedd;
+            match m {
+                FromSchedd::Ready if !s.confined => {
+                    s.confined = true;
+                    let hello = ToSchedd::Ping { token: HELLO };
+                    s.chan.send(&hello).map_err(|e| lost(&e))?;
+                }
+                FromSchedd::Pong { token: HELLO } if s.confined && !s.ready => {
+                    s.ready = true;
+                    self.open_if_ready()?;
+                }
+                _ => {
+                    return Err(Fatal::new(
+                        "colibri-schedd said something out of turn: it is not to be trusted",
+                    ))
+                }
+            }
+        }
+        Ok(())
+    }
+}

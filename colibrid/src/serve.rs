@@ -1,0 +1,418 @@
+//! Requests of clients: what each command does.
+
+use libcolibri::msg::{RunKey, ToMonitor};
+use libcolibri::state::Container;
+use libcolibri::{debug, sys, warn};
+use mio::Token;
+use serde_json::{json, Value};
+
+use crate::clients::{Line, Subscription, OUT_LOW};
+use crate::engine::{Answer, Engine};
+use crate::event::Event;
+use crate::glasspane::{snapshot, Pane};
+use crate::request::{open, ListRuns, Refusal, Request, SpawnAgent, Subscribe};
+use crate::roles::allows;
+use crate::runs::Live;
+use crate::store::{NewRun, RunFilter, RunRow};
+use crate::time::rfc3339;
+use crate::views;
+
+/// Requests of one client in a turn of the loop.
+const TURN_LINES: usize = 32;
+/// Events taken from the database at once.
+const EVENT_LOT: usize = 256;
+/// Panes of ended agents in a snapshot.
+const LAST_PANES: u32 = 256;
+/// Version of the public protocol.
+const PROTOCOL: u32 = 1;
+
+impl Engine {
+    /// Something happened on a client's connection.
+    pub(crate) fn client_event(&mut self, token: Token, hung_up: bool) {
+        if hung_up {
+            self.clients.hung_up(token);
+        }
+        self.again.push(token);
+    }
+
+    /// Goes on with everybody who has something to read.
+    ///
+    /// # Errors
+    /// Only when this process cannot go on.
+    pub(crate) fn serve_again(&mut self) -> libcolibri::error::Result<()> {
+        let mut tokens = std::mem::take(&mut self.again);
+        tokens.sort_unstable();
+        tokens.dedup();
+        for token in tokens {
+            if self.monitors.contains_key(&token) {
+                self.from_monitor(token)?;
+            } else if self.serve_client(token) {
+                self.again.push(token);
+            }
+        }
+        Ok(())
+    }
+
+    /// A turn's worth of one client's requests. `true`: there is more.
+    fn serve_client(&mut self, token: Token) -> bool {
+        let more = self.clients.read(token);
+        for _ in 0..TURN_LINES {
+            match self.clients.next_line(token) {
+                None => break,
+                Some(Line::Request(line)) => self.request(token, &line),
+                Some(Line::TooMany) => {
+                    let message = "limits.requests_per_second is exceeded; the request was not read";
+                    self.refuse(token, None, Refusal::new("too-many", message));
+                }
+                Some(Line::TooLong) => {
+                    let message = "the request is longer than 1 MiB; the connection ends";
+                    self.refuse(token, None, Refusal::new("too-long", message));
+                }
+            }
+        }
+        more || self.clients.get(token).is_some_and(|c| c.has_input())
+    }
+
+    fn refuse(&mut self, client: Token, id: Option<Value>, why: Refusal) {
+        self.answer(client, id, Err(why));
+    }
+
+    fn answer(&mut self, client: Token, id: Option<Value>, outcome: Result<Value, Refusal>) {
+        self.answers.push(Answer {
+            client,
+            id,
+            outcome,
+            accepts: false,
+        });
+    }
+
+    fn request(&mut self, token: Token, line: &[u8]) {
+        let Some((uid, role)) = self.clients.get(token).map(|c| (c.uid, c.role)) else {
+            return;
+        };
+        let envelope = match open(line) {
+            Ok(e) => e,
+            Err(why) => return self.refuse(token, None, why),
+        };
+        let id = envelope.id.clone();
+        if let Ok(row) = &envelope.row {
+            if !allows(role, row.role) {
+                warn!("refused {} to uid {uid}, {}", row.word, role.as_str());
+                let message = format!("{} is for the role {}", row.word, row.role.as_str());
+                return self.refuse(token, id, Refusal::new("denied", message));
+            }
+            debug!("{} by uid {uid}", row.word);
+        }
+        let outcome = match envelope.request() {
+            Ok(r) => self.perform(token, uid, &id, r),
+            Err(why) => Err(why),
+        };
+        match outcome {
+            Ok(Some(data)) => self.answer(token, id, Ok(data)),
+            Ok(None) => {}
+            Err(why) => self.refuse(token, id, why),
+        }
+    }
+
+    /// Does what was asked. `None`: the answer comes another way.
+    fn perform(
+        &mut self,
+        token: Token,
+        uid: u32,
+        id: &Option<Value>,
+        request: Request,
+    ) -> Result<Option<Value>, Refusal> {
+        match request {
+            Request::Ping => Ok(Some(json!({}))),
+            Request::Status => Ok(Some(self.status()?)),
+            Request::Snapshot => Ok(Some(self.snapshot()?)),
+            Request::ListRuns(l) => Ok(Some(self.list_runs(&l)?)),
+            Request::GetRun(r) => {
+                let row = self.row(r.run)?;
+                let pane = self.pane_of(&row);
+                Ok(Some(views::run_in_full(&row, &pane)))
+            }
+            Request::Subscribe(s) => Ok(Some(self.subscribe(token, &s)?)),
+            Request::SpawnAgent(s) => self.spawn_agent(token, uid, id, s).map(|()| None),
+            Request::StopAgent(r) => Ok(Some(self.stop_agent(r.run, uid)?)),
+            Request::Steer(s) => self.wait_for(token, id, s.run, |t| ToMonitor::Steer {
+                token: t,
+                text: s.message,
+            }),
+            Request::Abort(r) => {
+                self.wait_for(token, id, r.run, |t| ToMonitor::Abort { token: t })
+            }
+            Request::Answer(run, request, reply) => {
+                self.wait_for(token, id, run, |t| ToMonitor::Answer {
+                    token: t,
+                    request,
+                    reply,
+                })
+            }
+        }
+    }
+
+    fn wait_for(
+        &mut self,
+        token: Token,
+        id: &Option<Value>,
+        run: u64,
+        make: impl FnOnce(u64) -> ToMonitor,
+    ) -> Result<Option<Value>, Refusal> {
+        self.command(run, token, id.clone(), make)?;
+        if let Some(c) = self.clients.get(token) {
+            c.busy = true;
+        }
+        Ok(None)
+    }
+
+    fn spawn_agent(
+        &mut self,
+        client: Token,
+        uid: u32,
+        id: &Option<Value>,
+        s: SpawnAgent,
+    ) -> Result<(), Refusal> {
+        if self.ending {
+            return Err(Refusal::new("unavailable", "the suite is stopping"));
+        }
+        let Some((_, profile)) = self.config.profile(&s.profile) else {
+            let message = format!("there is no profile {:?}", libcolibri::record::clip(&s.profile, 64));
+            return Err(Refusal::new("not-found", message));
+        };
+        let limit = self.config.limits.runs as usize;
+        if self.runs.len() + self.accepted.len() >= limit {
+            let message = format!("limits.runs is reached: {limit} runs are alive");
+            return Err(Refusal::new("too-many", message));
+        }
+        let now = sys::wall_ms();
+        let nobody = RunKey { run: 0, attempt: 0 };
+        let mut pane = Pane::new(nobody, &profile.agent, &profile.name, now);
+        let ids = self.store.accept(&NewRun {
+            profile: &pane.profile,
+            agent: &pane.agent,
+            prompt: &s.prompt,
+            by_uid: uid,
+            at_ms: now,
+            pane: &pane.stored(),
+        });
+        let (run, attempt) = ids.map_err(|e| unavailable(&e))?;
+        (pane.run, pane.attempt) = (run, attempt);
+        let stored = self.store.save_pane(run, &pane.stored());
+        stored.map_err(|e| unavailable(&e))?;
+        let fields = json!({"profile": pane.profile, "agent": pane.agent, "by_uid": uid});
+        self.emit(&Event::new(run, attempt, now, "run-created", fields));
+        let key = RunKey { run, attempt };
+        self.accepted.push(Live::new(&self.config, key, pane, s.prompt));
+        self.answers.push(Answer {
+            client,
+            id: id.clone(),
+            outcome: Ok(json!({"run": run, "attempt": attempt})),
+            accepts: true,
+        });
+        Ok(())
+    }
+
+    fn stop_agent(&mut self, run: u64, uid: u32) -> Result<Value, Refusal> {
+        if self.runs.contains_key(&run) {
+            self.want_stop(run, json!({ "by_uid": uid }));
+            return Ok(json!({"run": run, "state": "stopping"}));
+        }
+        if self.accepted.iter().any(|l| l.key.run == run) {
+            return Err(Refusal::new("conflict", "the run is just being accepted"));
+        }
+        self.row(run)?;
+        Ok(json!({"run": run, "state": "ended"}))
+    }
+
+    fn subscribe(&mut self, token: Token, s: &Subscribe) -> Result<Value, Refusal> {
+        let (seq, oldest) = (self.ring.published(), self.ring.oldest());
+        let snapshot = match s.snapshot {
+            true => Some(self.snapshot()?),
+            false => None,
+        };
+        // What this turn has already concluded is in the snapshot and has numbers after `seq`.
+        // A subscriber that applies those once more is where it was: events carry whole values.
+        let cursor = s.from.unwrap_or(seq).min(seq);
+        if let Some(c) = self.clients.get(token) {
+            c.subscription = Some(Subscription { cursor, run: s.run });
+        }
+        let mut data = json!({"seq": seq, "oldest": oldest});
+        if let (Some(o), Some(snap)) = (data.as_object_mut(), snapshot) {
+            o.insert("snapshot".into(), snap);
+        }
+        Ok(data)
+    }
+
+    /// Sends subscribers what they have not seen, as long as they read.
+    pub(crate) fn feed_subscribers(&mut self) {
+        for token in self.clients.tokens() {
+            while self.feed(token) {}
+        }
+    }
+
+    /// One lot for one subscriber. `true`: there is more and room for it.
+    fn feed(&mut self, token: Token) -> bool {
+        let Some(c) = self.clients.get(token) else {
+            return false;
+        };
+        let Some(mut sub) = c.subscription else {
+            return false;
+        };
+        let published = self.ring.published();
+        if sub.cursor >= published || c.waiting() > OUT_LOW {
+            return false;
+        }
+        let oldest = self.ring.oldest();
+        let mut text = String::new();
+        if sub.cursor + 1 < oldest {
+            let gap = json!({"gap": {"from": sub.cursor + 1, "to": oldest - 1}});
+            text = format!("{gap}\n");
+            sub.cursor = oldest - 1;
+        }
+        let mut taken = 0;
+        let whole = match self.ring.after(sub.cursor, sub.run) {
+            Some(lines) => {
+                for (seq, line) in lines {
+                    text.push_str(line);
+                    text.push('\n');
+                    sub.cursor = seq;
+                    taken += 1;
+                    if taken == EVENT_LOT {
+                        break;
+                    }
+                }
+                taken < EVENT_LOT
+            }
+            None => match self.store.events_after(sub.cursor, sub.run, EVENT_LOT) {
+                Ok(rows) => {
+                    for (seq, line) in rows.iter().filter(|(seq, _)| *seq <= published) {
+                        text.push_str(line);
+                        text.push('\n');
+                        sub.cursor = *seq;
+                    }
+                    rows.len() < EVENT_LOT
+                }
+                Err(e) => {
+                    warn!("cannot read events: {e}");
+                    return false;
+                }
+            },
+        };
+        if whole {
+            sub.cursor = published;
+        }
+        if let Some(c) = self.clients.get(token) {
+            c.send(&text);
+            c.subscription = Some(sub);
+        }
+        !whole
+    }
+
+    /// A client is gone: nobody waits for its answers.
+    pub(crate) fn forget_client(&mut self, token: Token) {
+        debug!("client {} is gone", token.0);
+        self.answers.retain(|a| a.client != token);
+    }
+
+    fn row(&self, run: u64) -> Result<RunRow, Refusal> {
+        match self.store.run(run) {
+            Ok(Some(row)) => Ok(row),
+            Ok(None) => Err(self.no_such_run(run)),
+            Err(e) => Err(unavailable(&e)),
+        }
+    }
+
+    /// The refusal of a run that is not alive.
+    pub(crate) fn no_such_run(&self, run: u64) -> Refusal {
+        match self.store.run(run) {
+            Ok(Some(_)) => Refusal::new("conflict", format!("run {run} has ended")),
+            _ => Refusal::new("not-found", format!("there is no run {run}")),
+        }
+    }
+
+    fn pane_of(&self, row: &RunRow) -> Pane {
+        let key = RunKey {
+            run: row.run,
+            attempt: row.attempt,
+        };
+        let alive = self.runs.get(&row.run).map(|l| l.pane.clone());
+        alive
+            .or_else(|| views::stored_pane(row))
+            .unwrap_or_else(|| Pane::new(key, &row.agent, &row.profile, row.created_ms))
+    }
+
+    fn list_runs(&self, l: &ListRuns) -> Result<Value, Refusal> {
+        let rows = self.store.runs(&RunFilter {
+            before: l.before.unwrap_or(u64::MAX),
+            alive: l.alive,
+            limit: l.limit,
+        });
+        let rows = rows.map_err(|e| unavailable(&e))?;
+        let runs: Vec<Value> = rows
+            .iter()
+            .map(|r| views::run(r, &self.pane_of(r)))
+            .collect();
+        Ok(json!({ "runs": runs }))
+    }
+
+    fn snapshot(&self) -> Result<Value, Refusal> {
+        let alive = self.runs.values().map(|l| l.pane.value());
+        let last = self.store.last_panes(LAST_PANES).map_err(|e| unavailable(&e))?;
+        let ended = last
+            .iter()
+            .filter(|(run, _)| !self.runs.contains_key(run))
+            .filter_map(|(_, text)| serde_json::from_str::<Pane>(text).ok())
+            .map(|p| p.value());
+        let panes = alive.chain(ended).collect();
+        let seq = self.ring.published();
+        Ok(snapshot(&self.names.host, sys::wall_ms(), seq, panes))
+    }
+
+    fn status(&self) -> Result<Value, Refusal> {
+        let total = self.store.count_runs().map_err(|e| unavailable(&e))?;
+        let panes: Vec<&Pane> = self.runs.values().map(|l| &l.pane).collect();
+        let container = self.spawnd.container;
+        Ok(json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "protocol": PROTOCOL,
+            "host": self.names.host,
+            "pid": std::process::id(),
+            "started_at": rfc3339(self.started_ms),
+            "kept": self.kept,
+            "separate": self.names.separate,
+            "confined": {"colibrid": self.mechanism},
+            "container": container.map(Container::as_str),
+            "container_proof": container.is_some_and(Container::is_proof),
+            "warnings": self.warnings(),
+            "seq": self.ring.published(),
+            "runs": {"alive": panes.len(), "limit": self.config.limits.runs, "total": total},
+            "attention": panes.iter().filter(|p| p.needs_attention()).count(),
+            "stopping": self.ending,
+            "profiles": self.config.profiles.iter().map(|p| &p.name).collect::<Vec<_>>(),
+            "panes": panes.iter().map(|p| p.value()).collect::<Vec<_>>(),
+        }))
+    }
+
+    /// What is weaker here than it could be, in sentences for operators.
+    fn warnings(&self) -> Vec<&'static str> {
+        let mut out = Vec::new();
+        if !self.kept {
+            out.push("no keeper: if the suite dies, nothing starts it again");
+        }
+        if !self.names.separate {
+            out.push("users are not separated: daemons and agents run as one user");
+        }
+        if !self.spawnd.container.is_some_and(Container::is_proof) {
+            out.push("runs are held by a reaper only: a stop is shown by search, not by the kernel");
+        }
+        if self.mechanism == "seccomp" {
+            out.push("confined by seccomp without Landlock: held directories are guarded by modes only");
+        }
+        out
+    }
+}
+
+fn unavailable(e: &rusqlite::Error) -> Refusal {
+    Refusal::new("unavailable", format!("the database refuses: {e}"))
+}

@@ -1,0 +1,121 @@
+//! The conversation with colibri-spawnd.
+
+use std::os::fd::OwnedFd;
+
+use libcolibri::chan::{Chan, ChanError};
+use libcolibri::error::{Context, Fatal, Result};
+use libcolibri::info;
+use libcolibri::msg::{FromSpawnd, Refusal, RunKey, ToSpawnd};
+use libcolibri::state::Container;
+
+use crate::attempt::Happened;
+use crate::engine::Engine;
+
+/// Our end of the channel.
+pub struct Spawnd {
+    /// The channel.
+    pub chan: Chan<ToSpawnd, FromSpawnd>,
+    /// It said Ready.
+    pub ready: bool,
+    /// What runs are held by on this system.
+    pub container: Option<Container>,
+}
+
+fn lost(e: &ChanError) -> Fatal {
+    Fatal::new(format!("lost colibri-spawnd: {e}"))
+}
+
+impl Spawnd {
+    /// Takes over the channel.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn new(fd: OwnedFd) -> Result<Spawnd> {
+        Ok(Spawnd {
+            chan: Chan::new(fd).or_fatal("use spawnd's channel")?,
+            ready: false,
+            container: None,
+        })
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// When it is gone: the suite ends.
+    pub fn send(&mut self, m: &ToSpawnd) -> Result<()> {
+        self.chan.send(m).map_err(|e| lost(&e))
+    }
+}
+
+impl Engine {
+    /// Takes in what spawnd has sent.
+    ///
+    /// # Errors
+    /// When it is gone or sent what it must not.
+    pub(crate) fn from_spawnd(&mut self) -> Result<()> {
+        self.spawnd.chan.flush().map_err(|e| lost(&e))?;
+        while let Some((m, fd)) = self.spawnd.chan.recv().map_err(|e| lost(&e))? {
+            self.spawnd_says(m, fd)?;
+        }
+        Ok(())
+    }
+
+    fn spawnd_says(&mut self, m: FromSpawnd, fd: Option<OwnedFd>) -> Result<()> {
+        match (m, fd) {
+            (
+                FromSpawnd::Ready {
+                    generation,
+                    profiles,
+                    container,
+                },
+                None,
+            ) if !self.spawnd.ready => {
+                let same = generation == self.config.generation
+                    && profiles as usize == self.config.profiles.len();
+                if !same {
+                    return Err(Fatal::new(
+                        "the config changed while starting: colibri-spawnd read another one",
+                    ));
+                }
+                self.spawnd.ready = true;
+                self.spawnd.container = Some(container);
+                self.open_if_ready()
+            }
+            (FromSpawnd::Started { key, .. }, Some(fd)) => self.monitor_started(key, fd),
+            (FromSpawnd::Refused { key, why, errno }, None) => {
+                self.not_started(key, &refusal(why, errno));
+                Ok(())
+            }
+            // What counts is the monitor's channel: its end comes after its last word.
+            (FromSpawnd::MonitorExited { .. } | FromSpawnd::Signalled { .. }, None) => Ok(()),
+            (FromSpawnd::Released { key, proven }, None) => {
+                self.if_current(key, |e| e.happened(key.run, Happened::Released(proven)));
+                Ok(())
+            }
+            _ => Err(Fatal::new(
+                "colibri-spawnd said something out of turn: it is not to be trusted",
+            )),
+        }
+    }
+
+    /// Does something for a living attempt; what is said of any other is stale.
+    pub(crate) fn if_current(&mut self, key: RunKey, f: impl FnOnce(&mut Engine)) {
+        if self.runs.get(&key.run).is_some_and(|l| l.key == key) {
+            f(self);
+        } else {
+            info!("ignored word of stale attempt {}", key.stem());
+        }
+    }
+}
+
+fn refusal(why: Refusal, errno: i32) -> String {
+    match why {
+        Refusal::Profile => "not started: colibri-spawnd has no such profile".into(),
+        Refusal::Again => "not started: this attempt was started before".into(),
+        Refusal::Full => "not started: colibri-spawnd holds too many runs".into(),
+        Refusal::System => {
+            let e = std::io::Error::from_raw_os_error(errno);
+            format!("not started: {}", libcolibri::error::reason(&e))
+        }
+    }
+}

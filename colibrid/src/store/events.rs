@@ -1,0 +1,62 @@
+//! The event log: every line that a subscriber can be sent, by its sequence number.
+
+use rusqlite::params;
+
+use super::{DbResult, Store};
+
+/// Events are removed in lots, so that not every insert pays for a removal.
+const PRUNE_LOT: u64 = 1000;
+
+impl Store {
+    /// The first and the last number in the log; (1, 0) when it is empty and always was.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn event_range(&self) -> DbResult<(u64, u64)> {
+        self.db.query_row(
+            "SELECT coalesce(min(seq), 0), coalesce(max(seq), 0) FROM events",
+            [],
+            |r| {
+                let (first, last): (u64, u64) = (r.get(0)?, r.get(1)?);
+                Ok((first.max(1), last))
+            },
+        )
+    }
+
+    /// Adds an event and forgets what is older than the newest `keep`.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn add_event(&self, seq: u64, run: u64, line: &str, keep: u64) -> DbResult<()> {
+        self.begin()?;
+        self.db
+            .prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3)")?
+            .execute(params![seq, run, line])?;
+        if seq % PRUNE_LOT == 0 {
+            self.db
+                .prepare_cached("DELETE FROM events WHERE seq <= ?1")?
+                .execute([seq.saturating_sub(keep)])?;
+        }
+        Ok(())
+    }
+
+    /// At most `limit` events after `from`, oldest first, with their numbers.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn events_after(
+        &self,
+        from: u64,
+        run: Option<u64>,
+        limit: usize,
+    ) -> DbResult<Vec<(u64, String)>> {
+        let mut stmt = self.db.prepare_cached(
+            "SELECT seq, line FROM events
+             WHERE seq > ?1 AND (?2 IS NULL OR run = ?2) ORDER BY seq LIMIT ?3",
+        )?;
+        let rows = stmt.query_map(params![from, run, limit as i64], |r| {
+            Ok((r.get(0)?, r.get(1)?))
+        })?;
+        rows.collect()
+    }
+}

@@ -1,0 +1,219 @@
+//! The database: what has been accepted and what has been concluded.
+//!
+//! SQLite in the one mode that works in capability mode without any path: WAL, exclusive
+//! locking, temporary data in memory, opened and written once before confinement. A transaction
+//! is opened by the first write of a turn of the loop and committed at its end, so that what
+//! arrives together shares one sync.
+
+mod events;
+mod runs;
+
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use libcolibri::config::Paths;
+use libcolibri::error::{Fatal, Result};
+use libcolibri::sys;
+use rusqlite::{Connection, OpenFlags};
+
+pub use runs::{AttemptRow, EndRow, NewRun, RunFilter, RunRow};
+
+/// Version of the schema. A database of a newer build is refused before anything is touched.
+///
+/// History: 1 runs, attempts, events.
+const SCHEMA: i64 = 1;
+
+/// The write-ahead log is cut back to this after a checkpoint, in bytes.
+const WAL_LIMIT: i64 = 16 * 1024 * 1024;
+
+const TABLES: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE runs (
+    run INTEGER PRIMARY KEY AUTOINCREMENT,
+    profile TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    by_uid INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    wanted TEXT NOT NULL DEFAULT 'run',
+    ended_ms INTEGER,
+    pane TEXT NOT NULL,
+    answer TEXT,
+    stderr TEXT,
+    exit TEXT,
+    proof TEXT,
+    lines INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0,
+    malformed INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX runs_alive ON runs (run) WHERE ended_ms IS NULL;
+CREATE INDEX runs_agent ON runs (agent, run);
+CREATE TABLE attempts (
+    attempt INTEGER PRIMARY KEY AUTOINCREMENT,
+    run INTEGER NOT NULL REFERENCES runs (run),
+    phase TEXT NOT NULL,
+    journal_seq INTEGER NOT NULL DEFAULT 0,
+    prompted INTEGER NOT NULL DEFAULT 0,
+    container TEXT,
+    monitor INTEGER,
+    started_ms INTEGER NOT NULL,
+    ended_ms INTEGER
+) STRICT;
+CREATE INDEX attempts_run ON attempts (run);
+CREATE INDEX attempts_alive ON attempts (attempt) WHERE phase <> 'ended';
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL,
+    line TEXT NOT NULL
+) STRICT;
+";
+
+/// An error of the database, with what was being done.
+pub type DbResult<T> = std::result::Result<T, rusqlite::Error>;
+
+/// The open database.
+pub struct Store {
+    db: Connection,
+    open: Cell<bool>,
+}
+
+fn fatal(path: &Path) -> impl Fn(rusqlite::Error) -> Fatal + '_ {
+    move |e| Fatal::new(format!("cannot use {}: {e}", path.display()))
+}
+
+impl Store {
+    /// Opens, recovers, migrates and primes the database. Afterwards no path is needed any more.
+    ///
+    /// # Errors
+    /// When it cannot be used or was written by a newer build.
+    pub fn open(paths: &Paths) -> Result<Store> {
+        let path = paths.database();
+        let fatal = fatal(&path);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let db = Connection::open_with_flags(&path, flags).map_err(&fatal)?;
+        check_version(&db).map_err(&fatal)?.map_err(|v| {
+            Fatal::new(format!(
+                "{}: schema {v} is from a newer Colibri, this one knows {SCHEMA}; nothing was changed",
+                path.display()
+            ))
+        })?;
+        settle(&db).map_err(&fatal)?;
+        let store = Store {
+            db,
+            open: Cell::new(false),
+        };
+        store.migrate().map_err(&fatal)?;
+        store.prime().map_err(&fatal)?;
+        Ok(store)
+    }
+
+    fn migrate(&self) -> DbResult<()> {
+        let version: i64 = self.db.pragma_query_value(None, "user_version", |r| r.get(0))?;
+        if version == 0 {
+            self.db.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;"
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// One committed write that also draws randomness: opens the WAL, seeds the generator, syncs
+    /// the directory.
+    fn prime(&self) -> DbResult<()> {
+        self.db.execute_batch(
+            "BEGIN IMMEDIATE;
+             INSERT INTO meta VALUES ('primed', randomblob(8))
+               ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+             COMMIT;",
+        )
+    }
+
+    /// Makes sure that a transaction is open.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    fn begin(&self) -> DbResult<()> {
+        if !self.open.get() {
+            self.db.execute_batch("BEGIN IMMEDIATE")?;
+            self.open.set(true);
+        }
+        Ok(())
+    }
+
+    /// Makes what was written since the last commit durable. Without a write it costs nothing.
+    ///
+    /// # Errors
+    /// When the disk refuses; then all of it is undone.
+    pub fn commit(&self) -> DbResult<()> {
+        if !self.open.replace(false) {
+            return Ok(());
+        }
+        let done = self.db.execute_batch("COMMIT");
+        if done.is_err() {
+            let _ = self.db.execute_batch("ROLLBACK");
+        }
+        done
+    }
+
+    /// Before the end of the process: the WAL goes into the database.
+    pub fn close(&self) {
+        let _ = self.commit();
+        let _ = self
+            .db
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    }
+}
+
+/// `Err(version)` for a schema that this build does not know.
+fn check_version(db: &Connection) -> DbResult<std::result::Result<(), i64>> {
+    let version: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0))?;
+    Ok(if version > SCHEMA { Err(version) } else { Ok(()) })
+}
+
+/// The mode. Exclusive locking comes first: then the WAL's index lives on the heap.
+fn settle(db: &Connection) -> DbResult<()> {
+    db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    let mode: String =
+        db.pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0))?;
+    if mode != "wal" {
+        return Err(rusqlite::Error::InvalidQuery);
+    }
+    db.pragma_update(None, "temp_store", "MEMORY")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    db.pragma_update(None, "trusted_schema", false)?;
+    db.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT, |_| Ok(()))?;
+    let mut keep = 1;
+    // At close SQLite would unlink the WAL by path, which it cannot do then.
+    db.file_control("main", rusqlite::FileControl::PersistWal(&mut keep))?;
+    db.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// The descriptors of the database and its WAL, found by their inodes, since SQLite does not
+/// tell. They stay SQLite's own: nothing here closes them.
+///
+/// # Errors
+/// When a file cannot be looked at.
+pub fn descriptors(paths: &Paths) -> std::io::Result<Vec<(ManuallyDrop<OwnedFd>, &'static str)>> {
+    let mut found = Vec::new();
+    for (suffix, role) in [("", "db"), ("-wal", "wal")] {
+        let mut path = paths.database().into_os_string();
+        path.push(suffix);
+        let meta = std::fs::metadata(&path)?;
+        for raw in sys::open_descriptors()? {
+            let fd = ManuallyDrop::new(sys::inherit(raw)?);
+            let stat = nix::sys::stat::fstat(fd.as_fd())?;
+            if (stat.st_dev as u64, stat.st_ino as u64) == (meta.dev(), meta.ino()) {
+                found.push((fd, role));
+            }
+        }
+    }
+    Ok(found)
+}
