@@ -26,7 +26,7 @@ use crate::event::Event;
 use crate::keeper::EX_AGAIN;
 use crate::log_ring::Ring;
 use crate::monitors::Monitor;
-use crate::request::Refusal;
+use crate::request::{Refusal, Request};
 use crate::runs::Live;
 use crate::schedd::Schedd;
 use crate::spawnd::Spawnd;
@@ -91,6 +91,8 @@ pub struct Engine {
     /// Clients and monitors that have more than a turn's worth, or were waiting for something
     /// that came.
     pub(crate) again: Vec<Token>,
+    /// Requests that are answered when the turn is durable.
+    pub(crate) late: Vec<(Token, Option<Value>, Request)>,
     /// The token of the last command to a monitor.
     pub(crate) last_command: u64,
     pub(crate) started_ms: u64,
@@ -143,6 +145,7 @@ impl Engine {
             accepted: Vec::new(),
             concluded: false,
             again: Vec::new(),
+            late: Vec::new(),
             // Tokens must not repeat over restarts: a monitor outlives us.
             last_command: sys::wall_ms() << 20,
             started_ms: sys::wall_ms(),
@@ -385,8 +388,8 @@ impl Engine {
         for live in std::mem::take(&mut self.accepted) {
             self.begin(live);
         }
-        self.commit_or_fail()?;
         self.ring.publish();
+        self.serve_late();
         self.flush_out()?;
         self.flush_answers();
         self.feed_subscribers();

@@ -124,15 +124,16 @@ impl Engine {
     ) -> Result<Option<Value>, Refusal> {
         match request {
             Request::Ping => Ok(Some(json!({}))),
-            Request::Status => Ok(Some(self.status()?)),
-            Request::Snapshot => Ok(Some(self.snapshot()?)),
+            Request::Status | Request::Snapshot | Request::Subscribe(_) => {
+                self.at_end_of_turn(token, id, request);
+                Ok(None)
+            }
             Request::ListRuns(l) => Ok(Some(self.list_runs(&l)?)),
             Request::GetRun(r) => {
                 let row = self.row(r.run)?;
                 let pane = self.pane_of(&row);
                 Ok(Some(views::run_in_full(&row, &pane)))
             }
-            Request::Subscribe(s) => Ok(Some(self.subscribe(token, &s)?)),
             Request::SpawnAgent(s) => self.spawn_agent(token, uid, id, s).map(|()| None),
             Request::StopAgent(r) => Ok(Some(self.stop_agent(r.run, uid)?)),
             Request::Steer(s) => self.wait_for(token, id, s.run, |t| ToMonitor::Steer {
@@ -149,6 +150,31 @@ impl Engine {
                     reply,
                 })
             }
+        }
+    }
+
+    /// What shows the state is answered when everything of this turn is durable and numbered, so
+    /// that a snapshot is exact at its sequence number.
+    fn at_end_of_turn(&mut self, token: Token, id: &Option<Value>, request: Request) {
+        if let Some(c) = self.clients.get(token) {
+            c.busy = true;
+        }
+        self.late.push((token, id.clone(), request));
+    }
+
+    /// Answers what waited for the end of the turn.
+    pub(crate) fn serve_late(&mut self) {
+        for (token, id, request) in std::mem::take(&mut self.late) {
+            let outcome = match &request {
+                Request::Snapshot => self.snapshot(),
+                Request::Subscribe(s) => self.subscribe(token, s),
+                _ => self.status(),
+            };
+            if let Some(c) = self.clients.get(token) {
+                c.busy = false;
+            }
+            self.again.push(token);
+            self.answer(token, id, outcome);
         }
     }
 
@@ -231,8 +257,6 @@ impl Engine {
             true => Some(self.snapshot()?),
             false => None,
         };
-        // What this turn has already concluded is in the snapshot and has numbers after `seq`.
-        // A subscriber that applies those once more is where it was: events carry whole values.
         let cursor = s.from.unwrap_or(seq).min(seq);
         if let Some(c) = self.clients.get(token) {
             c.subscription = Some(Subscription { cursor, run: s.run });
