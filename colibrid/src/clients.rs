@@ -119,7 +119,10 @@ impl Clients {
         let cred = match sys::peer_cred(stream.as_fd()) {
             Ok(c) => c,
             Err(e) => {
-                warn!("cannot tell who a client is: {}", libcolibri::error::reason(&e));
+                warn!(
+                    "cannot tell who a client is: {}",
+                    libcolibri::error::reason(&e)
+                );
                 return;
             }
         };
@@ -150,7 +153,10 @@ impl Clients {
             return;
         }
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if registry.register(&mut client.stream, token, interest).is_ok() {
+        if registry
+            .register(&mut client.stream, token, interest)
+            .is_ok()
+        {
             debug!("client of uid {} connected", cred.uid);
             self.map.insert(token, client);
         }

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -136,7 +135,8 @@ impl Engine {
             spawnd: Spawnd::new(children.spawnd)?,
             schedd: Schedd::new(children.schedd)?,
             ring: Ring::new(oldest, last),
-            signals: Signals::new(&[SIGTERM, SIGINT, SIGHUP, SIGCHLD]).or_fatal("set up signals")?,
+            signals: Signals::new(&[SIGTERM, SIGINT, SIGHUP, SIGCHLD])
+                .or_fatal("set up signals")?,
             child_pids: [children.spawnd_pid, children.schedd_pid],
             monitors: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -176,14 +176,26 @@ impl Engine {
         let both = Interest::READABLE | Interest::WRITABLE;
         let registry = self.poll.registry();
         let what = "watch a descriptor";
-        registry.register(self.spawnd.chan.source(), SPAWND, both).or_fatal(what)?;
-        registry.register(self.schedd.chan.source(), SCHEDD, both).or_fatal(what)?;
         registry
-            .register(&mut SourceFd(&self.signals.raw()), SIGNALS, Interest::READABLE)
+            .register(self.spawnd.chan.source(), SPAWND, both)
+            .or_fatal(what)?;
+        registry
+            .register(self.schedd.chan.source(), SCHEDD, both)
+            .or_fatal(what)?;
+        registry
+            .register(
+                &mut SourceFd(&self.signals.raw()),
+                SIGNALS,
+                Interest::READABLE,
+            )
             .or_fatal(what)?;
         if let Some(keeper) = &self.keeper {
             registry
-                .register(&mut SourceFd(&keeper.as_raw_fd()), KEEPER, Interest::READABLE)
+                .register(
+                    &mut SourceFd(&keeper.as_raw_fd()),
+                    KEEPER,
+                    Interest::READABLE,
+                )
                 .or_fatal(what)?;
         }
         Ok(())
@@ -200,28 +212,28 @@ impl Engine {
     /// # Errors
     /// When confinement cannot be had or does not bite.
     pub fn confine(&mut self) -> Result<Confined> {
-        let database = store::descriptors(&self.config.paths).or_fatal("find the database's descriptors")?;
-        let own = ManuallyDrop::new(sys::inherit(self.poll.as_raw_fd()).or_fatal("use the poll")?);
-        let signals = self.signals.held().or_fatal("use the signals")?;
+        let database =
+            store::descriptors(&self.config.paths).or_fatal("find the database's descriptors")?;
+        let listener = self.clients.listener().as_raw_fd();
         let (input, output, errors) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
         let result = log::with_fd(|syslog| {
             let mut held: Vec<(BorrowedFd<'_>, &'static str)> = vec![
                 (input.as_fd(), "stdio"),
                 (output.as_fd(), "stdio"),
                 (errors.as_fd(), "stdio"),
-                (own.as_fd(), "poll"),
+                (sys::borrow(&self.poll), "poll"),
                 (self.spawnd.chan.as_fd(), "spawnd"),
                 (self.schedd.chan.as_fd(), "schedd"),
                 (self.pid_file.as_fd(), "lock"),
                 (self.run_dir.as_fd(), "run directory"),
                 (self.journals.as_fd(), "journals"),
             ];
-            held.push((self.clients.listener().as_fd(), "listener"));
-            held.extend(signals.iter().map(|fd| (fd.as_fd(), "signals")));
+            held.push((sys::borrow(&listener), "listener"));
+            held.extend(self.signals.held().map(|fd| (fd, "signals")));
             held.extend(syslog.map(|fd| (fd, "syslog")));
             let pipes = [&self.keeper, &self.ready_pipe];
             held.extend(pipes.into_iter().flatten().map(|fd| (fd.as_fd(), "keeper")));
-            held.extend(database.iter().map(|(fd, role)| (fd.as_fd(), *role)));
+            held.extend(database.iter().map(|(fd, role)| (sys::borrow(fd), *role)));
             held.extend(self.monitors.values().map(|m| (m.chan.as_fd(), "monitor")));
             sandbox::confine(&policy::COLIBRID, &held)
         });
@@ -238,7 +250,11 @@ impl Engine {
     pub fn run(mut self, _confined: Confined) -> Result<i32> {
         let mut events = Events::with_capacity(256);
         loop {
-            let timeout = if self.again.is_empty() { self.timeout() } else { Some(Duration::ZERO) };
+            let timeout = if self.again.is_empty() {
+                self.timeout()
+            } else {
+                Some(Duration::ZERO)
+            };
             match self.poll.poll(&mut events, timeout) {
                 Err(e) if e.kind() != std::io::ErrorKind::Interrupted => {
                     return Err(e).or_fatal("wait for events")
@@ -309,14 +325,23 @@ impl Engine {
     /// Time until something is due that no descriptor will tell of.
     fn timeout(&self) -> Option<Duration> {
         let ready = (!self.ready).then_some(self.ready_until);
-        let due = self.next_run_deadline().into_iter().chain(ready).chain(self.accept_again).min()?;
+        let due = self
+            .next_run_deadline()
+            .into_iter()
+            .chain(ready)
+            .chain(self.accept_again)
+            .min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 
     fn deadlines(&mut self) -> Result<()> {
         let now = Instant::now();
         if !self.ready && now >= self.ready_until {
-            let who = if self.spawnd.ready { "colibri-schedd" } else { "colibri-spawnd" };
+            let who = if self.spawnd.ready {
+                "colibri-schedd"
+            } else {
+                "colibri-spawnd"
+            };
             return Err(Fatal::new(format!("{who} did not become ready")));
         }
         if self.accept_again.is_some_and(|t| now >= t) {
@@ -336,7 +361,10 @@ impl Engine {
                     self.stop_all();
                 }
                 SIGHUP => {
-                    info!("asked to start again; {} runs go on meanwhile", self.runs.len());
+                    info!(
+                        "asked to start again; {} runs go on meanwhile",
+                        self.runs.len()
+                    );
                     self.commit_or_fail()?;
                     self.store.close();
                     std::process::exit(EX_AGAIN);
@@ -350,7 +378,11 @@ impl Engine {
     /// The three daemons live and die together.
     fn check_children(&self) -> Result<()> {
         use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
-        for (pid, name) in self.child_pids.iter().zip(["colibri-spawnd", "colibri-schedd"]) {
+        for (pid, name) in self
+            .child_pids
+            .iter()
+            .zip(["colibri-spawnd", "colibri-schedd"])
+        {
             let status = waitpid(nix::unistd::Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG));
             match status {
                 Ok(WaitStatus::Exited(_, code)) => {
@@ -370,12 +402,15 @@ impl Engine {
     pub(crate) fn emit(&mut self, event: &Event) {
         let seq = self.ring.next();
         let line = event.line(seq);
-        let stored = self.store.add_event(seq, event.run, &line, self.config.limits.events);
+        let stored = self
+            .store
+            .add_event(seq, event.run, &line, self.config.limits.events);
         if let Err(e) = stored {
             // The commit at the end of the turn fails too and deals with it.
             error!("cannot store event {seq}: {e}");
         }
-        self.ring.push(seq, event.run, line, self.config.limits.events);
+        self.ring
+            .push(seq, event.run, line, self.config.limits.events);
     }
 
     /// Commits, then lets out what waited for it.
@@ -445,13 +480,23 @@ impl Engine {
     /// The clean end: no socket, no pid file, no process stays behind.
     fn leave(self, code: i32) -> Result<i32> {
         self.store.close();
-        let Engine { run_dir, spawnd, schedd, mut signals, child_pids, config, .. } = self;
+        let Engine {
+            run_dir,
+            spawnd,
+            schedd,
+            mut signals,
+            child_pids,
+            config,
+            ..
+        } = self;
         drop((spawnd, schedd)); // they go when their channel does
         let until = Instant::now() + END_PATIENCE;
         for pid in child_pids {
             let pid = nix::unistd::Pid::from_raw(pid);
             let flag = Some(nix::sys::wait::WaitPidFlag::WNOHANG);
-            while let Ok(nix::sys::wait::WaitStatus::StillAlive) = nix::sys::wait::waitpid(pid, flag) {
+            while let Ok(nix::sys::wait::WaitStatus::StillAlive) =
+                nix::sys::wait::waitpid(pid, flag)
+            {
                 if !signals.wait_until(Some(until)) {
                     error!("process {pid} does not end");
                     break;

@@ -69,10 +69,9 @@ pub fn of_record(record: &Record) -> Option<(&'static str, Value)> {
         Record::Session { id, cwd } => ("session", json!({"id": id, "cwd": cwd})),
         Record::Usage(u) => ("usage", usage(u)),
         Record::Asked(d) => ("asked", dialog(d)),
-        Record::Settled { request, how } => (
-            "settled",
-            json!({"request": request, "how": closed(*how)}),
-        ),
+        Record::Settled { request, how } => {
+            ("settled", json!({"request": request, "how": closed(*how)}))
+        }
         Record::ToolStart { id, name } => ("tool-start", json!({"id": id, "name": name})),
         Record::ToolEnd {
             id,

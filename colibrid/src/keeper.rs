@@ -42,9 +42,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// When the process cannot be set up.
 pub fn start(args: &Args) -> Result<i32> {
     let program = std::env::current_exe().or_fatal("find my own program")?;
-    let program = CString::new(program.as_os_str().as_bytes()).map_err(|_| {
-        Fatal::new("cannot start: my own path has a NUL byte")
-    })?;
+    let program = CString::new(program.as_os_str().as_bytes())
+        .map_err(|_| Fatal::new("cannot start: my own path has a NUL byte"))?;
     let (ready_r, ready_w) = io::pipe().or_fatal("make a pipe")?;
     match sys::fork().or_fatal("fork")? {
         Fork::Parent(child) => {
@@ -55,7 +54,8 @@ pub fn start(args: &Args) -> Result<i32> {
             drop(ready_r);
             nix::unistd::setsid().or_fatal("start a session")?;
             std::env::set_current_dir("/").or_fatal("go to /")?;
-            sys::set_title("[keeper]");
+            // Only for ps: without it the keeper is called like the suite.
+            let _ = sys::set_title("[keeper]");
             Keeper::new(args, program)?.keep(ready_w.into())
         }
     }
@@ -199,7 +199,11 @@ impl Keeper {
                 return;
             }
             self.sleep(Some(left), &mut None);
-            self.ending |= self.signals.take().iter().any(|s| matches!(*s, SIGTERM | SIGINT));
+            self.ending |= self
+                .signals
+                .take()
+                .iter()
+                .any(|s| matches!(*s, SIGTERM | SIGINT));
         }
     }
 
@@ -228,7 +232,11 @@ impl Keeper {
 
     /// The first start is over and its errors have been seen: nothing holds the terminal.
     fn let_go_of_the_terminal(&self) {
-        if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+        if let Ok(null) = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+        {
             for fd in 0..3 {
                 let _ = sys::dup_to(null.as_fd(), fd);
             }

@@ -134,7 +134,10 @@ impl Engine {
         };
         let key = monitor.key;
         match m {
-            FromMonitor::Hello { key: said, last_seq } => {
+            FromMonitor::Hello {
+                key: said,
+                last_seq,
+            } => {
                 if said != key || monitor.hello.is_some() {
                     return Err(format!("it says that it is {}", said.stem()));
                 }
@@ -253,7 +256,11 @@ impl Engine {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::NeverStarted),
             Err(e) => return Err(cannot("open", &path, &e)),
         };
-        let socket = self.config.paths.run_sockets().join(format!("{}.sock", key.stem()));
+        let socket = self
+            .config
+            .paths
+            .run_sockets()
+            .join(format!("{}.sock", key.stem()));
         loop {
             // The lock is the monitor's life: it is gone with the last holder.
             let alive = sys::lock_is_held(journal.as_fd());
@@ -263,7 +270,11 @@ impl Engine {
             match UnixStream::connect(&socket) {
                 Ok(s) => return Ok(self.check_peer(key, s)),
                 Err(e) if Instant::now() >= until => {
-                    warn!("run {}: its monitor does not listen: {}", key.run, reason(&e));
+                    warn!(
+                        "run {}: its monitor does not listen: {}",
+                        key.run,
+                        reason(&e)
+                    );
                     return Ok(Found::Dead);
                 }
                 // It was still being made when the last suite died; there is no event for it.

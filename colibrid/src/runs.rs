@@ -122,7 +122,8 @@ impl Engine {
     pub(crate) fn start(&mut self, run: u64) {
         if let Some(l) = self.runs.get(&run) {
             let (key, profile) = (l.key, l.profile);
-            self.out.push_back(Out::Spawnd(ToSpawnd::Start { key, profile }));
+            self.out
+                .push_back(Out::Spawnd(ToSpawnd::Start { key, profile }));
         }
     }
 
@@ -130,7 +131,8 @@ impl Engine {
     pub(crate) fn adopt_in_spawnd(&mut self, run: u64) {
         if let Some(l) = self.runs.get(&run) {
             let (key, profile) = (l.key, l.profile);
-            self.out.push_back(Out::Spawnd(ToSpawnd::Adopt { key, profile }));
+            self.out
+                .push_back(Out::Spawnd(ToSpawnd::Adopt { key, profile }));
         }
     }
 
@@ -154,7 +156,8 @@ impl Engine {
         let changed = l.pane.apply(entry);
         let attempt = l.key.attempt;
         let mut events = Vec::new();
-        let mut event = |kind, fields| events.push(Event::new(run, attempt, entry.at_ms, kind, fields));
+        let mut event =
+            |kind, fields| events.push(Event::new(run, attempt, entry.at_ms, kind, fields));
         if was_stalled {
             event("unstalled", json!({}));
         }
@@ -164,7 +167,12 @@ impl Engine {
         if changed {
             event("state", l.pane.state_fields());
         }
-        if let Record::Did { command: Command::Prompt, token: PROMPT_TOKEN, .. } = &entry.record {
+        if let Record::Did {
+            command: Command::Prompt,
+            token: PROMPT_TOKEN,
+            ..
+        } = &entry.record
+        {
             l.prompt = None;
         }
         let (prompted, pane) = (l.prompt.is_none(), l.pane.stored());
@@ -493,13 +501,16 @@ impl Engine {
             .map(|(t, _)| *t)
             .collect();
         for token in late {
-            if let Some(w) = self.runs.get_mut(&run).and_then(|l| l.commands.remove(&token)) {
+            if let Some(w) = self
+                .runs
+                .get_mut(&run)
+                .and_then(|l| l.commands.remove(&token))
+            {
                 let message = "the agent has not answered yet; it may still act on it";
                 self.release_client(w, Err(Refusal::new("unavailable", message)));
             }
         }
     }
-
 }
 
 fn gone() -> Refusal {

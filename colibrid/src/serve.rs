@@ -61,7 +61,8 @@ impl Engine {
                 None => break,
                 Some(Line::Request(line)) => self.request(token, &line),
                 Some(Line::TooMany) => {
-                    let message = "limits.requests_per_second is exceeded; the request was not read";
+                    let message =
+                        "limits.requests_per_second is exceeded; the request was not read";
                     self.refuse(token, None, Refusal::new("too-many", message));
                 }
                 Some(Line::TooLong) => {
@@ -140,9 +141,7 @@ impl Engine {
                 token: t,
                 text: s.message,
             }),
-            Request::Abort(r) => {
-                self.wait_for(token, id, r.run, |t| ToMonitor::Abort { token: t })
-            }
+            Request::Abort(r) => self.wait_for(token, id, r.run, |t| ToMonitor::Abort { token: t }),
             Request::Answer(run, request, reply) => {
                 self.wait_for(token, id, run, |t| ToMonitor::Answer {
                     token: t,
@@ -203,7 +202,10 @@ impl Engine {
             return Err(Refusal::new("unavailable", "the suite is stopping"));
         }
         let Some((_, profile)) = self.config.profile(&s.profile) else {
-            let message = format!("there is no profile {:?}", libcolibri::record::clip(&s.profile, 64));
+            let message = format!(
+                "there is no profile {:?}",
+                libcolibri::record::clip(&s.profile, 64)
+            );
             return Err(Refusal::new("not-found", message));
         };
         let limit = self.config.limits.runs as usize;
@@ -229,7 +231,8 @@ impl Engine {
         let fields = json!({"profile": pane.profile, "agent": pane.agent, "by_uid": uid});
         self.emit(&Event::new(run, attempt, now, "run-created", fields));
         let key = RunKey { run, attempt };
-        self.accepted.push(Live::new(&self.config, key, pane, s.prompt));
+        self.accepted
+            .push(Live::new(&self.config, key, pane, s.prompt));
         self.answers.push(Answer {
             client,
             id: id.clone(),
@@ -382,7 +385,10 @@ impl Engine {
 
     fn snapshot(&self) -> Result<Value, Refusal> {
         let alive = self.runs.values().map(|l| l.pane.value());
-        let last = self.store.last_panes(LAST_PANES).map_err(|e| unavailable(&e))?;
+        let last = self
+            .store
+            .last_panes(LAST_PANES)
+            .map_err(|e| unavailable(&e))?;
         let ended = last
             .iter()
             .filter(|(run, _)| !self.runs.contains_key(run))
@@ -428,10 +434,14 @@ impl Engine {
             out.push("users are not separated: daemons and agents run as one user");
         }
         if !self.spawnd.container.is_some_and(Container::is_proof) {
-            out.push("runs are held by a reaper only: a stop is shown by search, not by the kernel");
+            out.push(
+                "runs are held by a reaper only: a stop is shown by search, not by the kernel",
+            );
         }
         if self.mechanism == "seccomp" {
-            out.push("confined by seccomp without Landlock: held directories are guarded by modes only");
+            out.push(
+                "confined by seccomp without Landlock: held directories are guarded by modes only",
+            );
         }
         out
     }

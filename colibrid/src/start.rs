@@ -103,11 +103,7 @@ pub fn resolve(config: &Config) -> Result<Names> {
     Ok(names)
 }
 
-fn check_profile(
-    config: &Config,
-    names: &Names,
-    p: &libcolibri::config::Profile,
-) -> Result<()> {
+fn check_profile(config: &Config, names: &Names, p: &libcolibri::config::Profile) -> Result<()> {
     let bad = |what: &str| {
         let file = config.file.display();
         Err(Fatal::config(format!("{file}: profile.{}.{what}", p.name)))
@@ -133,7 +129,10 @@ fn check_profile(
     if ids.uid == 0 {
         return bad("user: an agent must not run as root");
     }
-    if [&names.colibrid, &names.monitor, &names.schedd].iter().any(|i| i.uid == ids.uid) {
+    if [&names.colibrid, &names.monitor, &names.schedd]
+        .iter()
+        .any(|i| i.uid == ids.uid)
+    {
         return bad("user: an agent must not run as one of Colibri's own users");
     }
     Ok(())
@@ -158,7 +157,8 @@ pub fn prepare(args: &Args, config: &Config, names: &Names) -> Result<Ground> {
     let pid_file = lock(config)?;
     let listener = public_socket(config)?;
     let run_dir = open_dir(&config.paths.run_dir)?;
-    write_pid(&pid_file, keeper.is_some()).map_err(|e| cannot("write", &config.paths.pid_file(), &e))?;
+    write_pid(&pid_file, keeper.is_some())
+        .map_err(|e| cannot("write", &config.paths.pid_file(), &e))?;
     Ok(Ground {
         listener,
         pid_file,
@@ -169,7 +169,11 @@ pub fn prepare(args: &Args, config: &Config, names: &Names) -> Result<Ground> {
 }
 
 fn start_log(args: &Args) {
-    let target = if args.foreground { Target::Stderr } else { Target::Syslog };
+    let target = if args.foreground {
+        Target::Stderr
+    } else {
+        Target::Syslog
+    };
     if log::init("colibrid", target, args.verbose).is_err() {
         // No syslogd is no reason not to run; stderr goes to the starting command at least.
         let _ = log::init("colibrid", Target::Stderr, args.verbose);
@@ -204,7 +208,11 @@ fn directories(config: &Config, names: &Names) -> Result<()> {
 /// Makes a directory or checks an existing one, which must be a real directory of the expected
 /// owner that nobody else can write: what root uses by name must not be changed by others.
 fn directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<()> {
-    let made = match fs::DirBuilder::new().mode(mode).recursive(false).create(path) {
+    let made = match fs::DirBuilder::new()
+        .mode(mode)
+        .recursive(false)
+        .create(path)
+    {
         Ok(()) => true,
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
         Err(e) => return Err(cannot("make directory", path, &e)),
@@ -243,7 +251,8 @@ fn lock(config: &Config) -> Result<File> {
             .custom_flags(nix::libc::O_NOFOLLOW)
             .open(&path)
             .map_err(|e| cannot("open", &path, &e))?;
-        let locked = sys::flock_exclusive_nb(file.as_fd()).map_err(|e| cannot("lock", &path, &e))?;
+        let locked =
+            sys::flock_exclusive_nb(file.as_fd()).map_err(|e| cannot("lock", &path, &e))?;
         if locked && is_at(&file, &path) {
             return Ok(file);
         }
@@ -305,7 +314,9 @@ fn public_socket(config: &Config) -> Result<UnixListener> {
     let listener = UnixListener::bind(&path);
     umask(old);
     let listener = listener.map_err(|e| cannot("bind", &path, &e))?;
-    listener.set_nonblocking(true).or_fatal("set up the public socket")?;
+    listener
+        .set_nonblocking(true)
+        .or_fatal("set up the public socket")?;
     Ok(listener)
 }
 
@@ -339,7 +350,11 @@ pub fn children(args: &Args, config: &Config, names: &Names, ground: &Ground) ->
     }
 
     let program = c(dir.join("colibri-spawnd").as_os_str().as_bytes())?;
-    let mut argv = vec![program.clone(), c(b"-f")?, c(config.file.as_os_str().as_bytes())?];
+    let mut argv = vec![
+        program.clone(),
+        c(b"-f")?,
+        c(config.file.as_os_str().as_bytes())?,
+    ];
     argv.extend(flags.iter().cloned());
     let (spawnd_pid, spawnd) = start(&program, &argv, ground.pid_file.as_fd())?;
 

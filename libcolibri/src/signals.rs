@@ -1,8 +1,7 @@
 //! Signals as bytes on a descriptor that a loop watches.
 
 use std::io::{self, Read};
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -52,13 +51,9 @@ impl Signals {
     }
 
     /// All descriptors that belong to it, to be named at confinement.
-    ///
-    /// # Errors
-    /// When one of them is not open, which would be a mistake of ours.
-    pub fn held(&self) -> io::Result<Vec<ManuallyDrop<OwnedFd>>> {
-        let all = self.writers.iter().chain([&self.stream.as_raw_fd()]);
-        all.map(|raw| sys::inherit(*raw).map(ManuallyDrop::new))
-            .collect()
+    pub fn held(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let writers = self.writers.iter().map(sys::borrow);
+        writers.chain([self.stream.as_fd()])
     }
 
     /// The signals that came since the last call.

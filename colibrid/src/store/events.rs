@@ -50,6 +50,7 @@ impl Store {
         run: Option<u64>,
         limit: usize,
     ) -> DbResult<Vec<(u64, String)>> {
+        let run = run.map(|r| i64::try_from(r).unwrap_or(i64::MAX));
         let mut stmt = self.db.prepare_cached(
             "SELECT seq, line FROM events
              WHERE seq > ?1 AND (?2 IS NULL OR run = ?2) ORDER BY seq LIMIT ?3",

@@ -9,8 +9,7 @@ mod events;
 mod runs;
 
 use std::cell::Cell;
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -114,7 +113,9 @@ impl Store {
     }
 
     fn migrate(&self) -> DbResult<()> {
-        let version: i64 = self.db.pragma_query_value(None, "user_version", |r| r.get(0))?;
+        let version: i64 = self
+            .db
+            .pragma_query_value(None, "user_version", |r| r.get(0))?;
         if version == 0 {
             self.db.execute_batch(&format!(
                 "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;"
@@ -173,14 +174,17 @@ impl Store {
 /// `Err(version)` for a schema that this build does not know.
 fn check_version(db: &Connection) -> DbResult<std::result::Result<(), i64>> {
     let version: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0))?;
-    Ok(if version > SCHEMA { Err(version) } else { Ok(()) })
+    Ok(if version > SCHEMA {
+        Err(version)
+    } else {
+        Ok(())
+    })
 }
 
 /// The mode. Exclusive locking comes first: then the WAL's index lives on the heap.
 fn settle(db: &Connection) -> DbResult<()> {
     db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    let mode: String =
-        db.pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0))?;
+    let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0))?;
     if mode != "wal" {
         return Err(rusqlite::Error::InvalidQuery);
     }
@@ -191,27 +195,27 @@ fn settle(db: &Connection) -> DbResult<()> {
     db.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT, |_| Ok(()))?;
     let mut keep = 1;
     // At close SQLite would unlink the WAL by path, which it cannot do then.
-    db.file_control("main", rusqlite::FileControl::PersistWal(&mut keep))?;
+    db.file_control(Some("main"), rusqlite::FileControl::PersistWal(&mut keep))?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
 
 /// The descriptors of the database and its WAL, found by their inodes, since SQLite does not
-/// tell. They stay SQLite's own: nothing here closes them.
+/// tell. SQLite owns them and keeps them open as long as the database is.
 ///
 /// # Errors
-/// When a file cannot be looked at.
-pub fn descriptors(paths: &Paths) -> std::io::Result<Vec<(ManuallyDrop<OwnedFd>, &'static str)>> {
+/// When a file or a descriptor cannot be looked at.
+pub fn descriptors(paths: &Paths) -> std::io::Result<Vec<(RawFd, &'static str)>> {
     let mut found = Vec::new();
-    for (suffix, role) in [("", "db"), ("-wal", "wal")] {
+    for (suffix, role) in [("", "database"), ("-wal", "wal")] {
         let mut path = paths.database().into_os_string();
         path.push(suffix);
         let meta = std::fs::metadata(&path)?;
         for raw in sys::open_descriptors()? {
-            let fd = ManuallyDrop::new(sys::inherit(raw)?);
-            let stat = nix::sys::stat::fstat(fd.as_fd())?;
-            if (stat.st_dev as u64, stat.st_ino as u64) == (meta.dev(), meta.ino()) {
-                found.push((fd, role));
+            // Looked at in place: closing a copy would give up SQLite's lock on the file.
+            let of_fd = nix::sys::stat::fstat(sys::borrow(&raw))?;
+            if (of_fd.st_dev as u64, of_fd.st_ino as u64) == (meta.dev(), meta.ino()) {
+                found.push((raw, role));
             }
         }
     }

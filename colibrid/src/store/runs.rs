@@ -291,6 +291,9 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn run(&self, run: u64) -> DbResult<Option<RunRow>> {
+        if i64::try_from(run).is_err() {
+            return Ok(None); // no id is that large
+        }
         self.db
             .prepare_cached(&format!("SELECT {COLUMNS} WHERE r.run = ?1"))?
             .query_row([run], run_row)
