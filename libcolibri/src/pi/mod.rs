@@ -9,6 +9,7 @@ pub mod event;
 mod fields;
 pub mod fold;
 mod json;
+mod open;
 pub mod stream;
 mod text;
 
