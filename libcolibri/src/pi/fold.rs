@@ -8,6 +8,7 @@
 use super::event::{Answer, Dialect, Disposition, Event, Response, Retry, Stop};
 use super::open::Open;
 use super::text;
+use super::view::View;
 use crate::record::{Closed, Mode, Record};
 use crate::state::{Exit, Phase, State, Usage};
 
@@ -66,30 +67,6 @@ enum Run {
     Ended,
     /// No work is left.
     Settled,
-}
-
-/// A state as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    /// State.
-    pub state: State,
-    /// Phase.
-    pub phase: Phase,
-    /// Why; empty when there is nothing to say.
-    pub reason: String,
-    /// When it ends by itself, on the caller's clock; 0 = unknown.
-    pub until_ms: u64,
-}
-
-impl View {
-    fn new(state: State, phase: Phase, reason: &str) -> View {
-        View {
-            state,
-            phase,
-            reason: reason.to_owned(),
-            until_ms: 0,
-        }
-    }
 }
 
 /// A wait whose end is known.

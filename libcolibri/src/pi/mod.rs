@@ -12,7 +12,9 @@ mod json;
 mod open;
 pub mod stream;
 mod text;
+mod view;
 
 pub use event::Event;
 pub use fold::{Fold, Input, Options};
 pub use stream::Parser;
+pub use view::View;
