@@ -1,0 +1,472 @@
+//! Text output: one function per kind of data. Everything that an agent or a client wrote is cleaned on
+//! its way; summaries and rows have at most [`COLUMNS`] columns, full texts have their own length.
+
+use std::fmt::Write;
+
+use super::table::{draw, left, right, Column};
+use super::Style;
+use crate::model::{attribute, Dialog, Event, Gap, Pane, Run, RunDetail, Snapshot, Status};
+use crate::text::{clean, clean_lines, cost, count, fit, pad, pad_left, shell_word, width, COLUMNS};
+use crate::time::{age, clock, span};
+
+/// Least columns for one agent in the summary; more agents than fit are counted.
+const NEED_LEAST: usize = 24;
+
+/// `status`: who needs a person, what is weaker here, one row per agent.
+#[must_use]
+pub fn status(s: &Status, style: &Style) -> String {
+    let mut out = needs(&s.panes, s.attention, style);
+    let kept = if s.kept { "" } else { ", not kept" };
+    let about = format!(
+        "colibrid {} on {}, up {}{kept}; {} of at most {} alive, in {}",
+        clean(&s.version),
+        fit(&clean(&s.host), 20),
+        age(&s.started_at, style.now),
+        count(s.runs.alive, "run", "runs"),
+        s.runs.limit,
+        clean(&s.container),
+    );
+    line(&mut out, &fit(&about, COLUMNS));
+    for warning in &s.warnings {
+        out.push_str(&wrap("warning: ", &clean(warning)));
+    }
+    rows(&mut out, &s.panes, style);
+    for pane in s.panes.iter().filter(|p| !p.dialogs.is_empty()) {
+        let hint = format!("To answer run {0}: {1} show {0}", pane.run, style.command);
+        line(&mut out, &hint);
+    }
+    out
+}
+
+/// `snapshot`: the same rows, with the ended ones.
+#[must_use]
+pub fn snapshot(s: &Snapshot, style: &Style) -> String {
+    let mut out = String::new();
+    let about = format!(
+        "{} on {} after event {}, {}",
+        count(s.panes.len() as u64, "pane", "panes"),
+        fit(&clean(&s.host), 20),
+        s.seq,
+        clean(&s.generated_at),
+    );
+    line(&mut out, &fit(&about, COLUMNS));
+    rows(&mut out, &s.panes, style);
+    out
+}
+
+/// `runs`: one row per run.
+#[must_use]
+pub fn runs(runs: &[Run], style: &Style) -> String {
+    const COLUMNS_OF_RUNS: [Column; 7] = [
+        right("RUN", 10),
+        left("AGENT", 16),
+        left("STATE", 8),
+        right("AGE", 8),
+        right("TOOK", 8),
+        right("COST", 9),
+        left("TASK", COLUMNS),
+    ];
+    if runs.is_empty() {
+        return "No runs yet.\n".into();
+    }
+    let row = |r: &Run| {
+        let task = match &r.reason {
+            Some(why) if r.state == "error" && !why.is_empty() => format!("{why} - {}", r.title),
+            _ => r.title.clone(),
+        };
+        [
+            r.run.to_string(),
+            r.agent.clone(),
+            r.state.clone(),
+            age(&r.created_at, style.now),
+            took(r),
+            cost(r.cost_usd),
+            task,
+        ]
+    };
+    let rows: Vec<_> = runs.iter().map(row).collect();
+    draw(&COLUMNS_OF_RUNS, &rows, style)
+}
+
+/// `show`: everything about a run.
+#[must_use]
+pub fn show(d: &RunDetail, style: &Style) -> String {
+    let r = &d.run;
+    let mut out = String::new();
+    let head = format!("Run {}: {}", r.run, outcome(r));
+    line(&mut out, &fit(&head, COLUMNS));
+    let mut fact = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(out, "  {}{}", pad(name, 10), clean(value));
+        }
+    };
+    fact("agent", &format!("{} (profile {})", r.agent, r.profile));
+    let by = r.by_uid.map_or(String::new(), |u| format!(" by uid {u}"));
+    fact("created", &format!("{}{by}", r.created_at));
+    if let Some(at) = &r.ended_at {
+        fact("ended", &format!("{at}, after {}", took(r)));
+    }
+    if r.wanted == "stop" && !r.ended {
+        fact("stop", "asked for, not yet proven");
+    }
+    fact("reason", r.reason.as_deref().unwrap_or(""));
+    if let Some(exit) = &r.exit {
+        fact("exit", &exit.to_string());
+    }
+    if let Some(proof) = &d.proof {
+        fact("proof", proof_words(proof));
+    }
+    if let Some(p) = &d.pane {
+        pane_facts(p, style, &mut fact);
+    }
+    fact("stream", &stream(d));
+    fact("journal", d.journal.as_deref().unwrap_or(""));
+    for dialog in d.pane.iter().flat_map(|p| &p.dialogs) {
+        out.push('\n');
+        out.push_str(&question(r.run, dialog, style));
+    }
+    block(&mut out, "Task:", &d.prompt);
+    block(&mut out, "Answer:", d.answer.as_deref().unwrap_or(""));
+    block(&mut out, "Stderr:", d.stderr.as_deref().unwrap_or(""));
+    out
+}
+
+/// A question with its text and the commands that answer it. Commands are not cut.
+#[must_use]
+pub fn question(run: u64, d: &Dialog, style: &Style) -> String {
+    let mut out = format!("Run {run} {}\n", asks(d));
+    indent(&mut out, &d.message);
+    if d.timeout_ms > 0 {
+        let seconds = i64::try_from(d.timeout_ms / 1000).unwrap_or(i64::MAX);
+        let _ = writeln!(out, "  It answers itself after {}.", span(seconds));
+    }
+    out.push_str("  Answer with one of:\n");
+    let answer = format!("{} answer {run} ", style.command);
+    let mut command = |value: &str| {
+        // A word that begins with a dash would be an option.
+        let dashes = d.request.starts_with('-') || value.starts_with('-');
+        let guard = if dashes { "-- " } else { "" };
+        let (request, value) = (shell_word(&d.request), shell_word(value));
+        let _ = writeln!(out, "    {answer}{guard}{request} {value}");
+    };
+    match d.method.as_str() {
+        "confirm" => {
+            command("yes");
+            command("no");
+        }
+        "select" => d.options.iter().for_each(|o| command(o)),
+        _ => command("your text"),
+    }
+    let guard = if d.request.starts_with('-') { " --" } else { "" };
+    let request = shell_word(&d.request);
+    let base = answer.trim_end();
+    let _ = match guard {
+        "" => writeln!(out, "    {base} {request} --cancel"),
+        _ => writeln!(out, "    {base} --cancel{guard} {request}"),
+    };
+    out
+}
+
+/// `tail`: one line per event.
+#[must_use]
+pub fn event(e: &Event, style: &Style) -> String {
+    let kind = pad(&clean(&e.kind), 11);
+    let head = format!("{} {:>6} run {:<4} {kind} ", clock(&e.at), e.seq, e.run);
+    let details = clean(&details(e));
+    let text = fit(format!("{head}{details}").trim_end(), COLUMNS);
+    // The colour goes in last: it has no width.
+    let coloured = match text.split_once(&head) {
+        Some((_, rest)) if !e.state.is_empty() && rest.starts_with(&e.state) => {
+            let after = &rest[e.state.len()..];
+            format!("{head}{}{after}", style.word(&e.state, &e.state))
+        }
+        _ => text,
+    };
+    format!("{coloured}\n")
+}
+
+/// `tail`: what was lost, and where the truth is.
+#[must_use]
+pub fn gap(g: Gap, style: &Style) -> String {
+    format!(
+        "-- events {} to {} are lost; for the present state: {} status\n",
+        g.from, g.to, style.command
+    )
+}
+
+/// How a run stands or stood at its end, for one line.
+#[must_use]
+pub fn outcome(r: &Run) -> String {
+    let phase = attribute(r.phase.as_ref());
+    let mut out = match (r.ended, phase) {
+        (true, _) => format!("ended, {}", clean(&r.state)),
+        (false, "") => clean(&r.state),
+        (false, phase) => format!("{} ({})", clean(&r.state), clean(phase)),
+    };
+    if let Some(why) = r.reason.as_ref().filter(|w| !w.is_empty()) {
+        let _ = write!(out, ": {}", clean(why));
+    }
+    out
+}
+
+/// The first line of `status`.
+fn needs(panes: &[Pane], attention: u64, style: &Style) -> String {
+    let needy: Vec<&Pane> = panes.iter().filter(|p| p.attention).collect();
+    let all = attention.max(needy.len() as u64);
+    if all == 0 {
+        return format!("No agent needs you: {}.\n", states(panes));
+    }
+    let head = count(all, "agent needs you: ", "agents need you: ");
+    let texts: Vec<String> = needy.iter().map(|p| need(p, style)).collect();
+    let free = COLUMNS - width(&head);
+    let whole = texts.join("; ");
+    if texts.len() as u64 == all && width(&whole) <= free {
+        return format!("{head}{whole}\n");
+    }
+    let free = free.saturating_sub(", and 0000 more".len());
+    let shown = (free / NEED_LEAST).clamp(1, texts.len().max(1));
+    let each = (free + 2) / shown - 2;
+    let parts: Vec<String> = texts.iter().take(shown).map(|t| fit(t, each)).collect();
+    let rest = all - parts.len() as u64;
+    let mut out = format!("{head}{}", parts.join("; "));
+    if rest > 0 {
+        let comma = if parts.is_empty() { "" } else { ", and " };
+        let _ = write!(out, "{comma}{rest} more");
+    }
+    format!("{}\n", fit(&out, COLUMNS))
+}
+
+/// What an agent needs: an answer, a look at its error, or at its silence.
+fn need(p: &Pane, style: &Style) -> String {
+    let why = row_reason(p, style);
+    if p.state == "error" {
+        let colon = if why.is_empty() { "" } else { ": " };
+        return format!("run {} error{colon}{why}", p.run);
+    }
+    let why = if why.is_empty() { clean(&p.state) } else { why };
+    format!("run {} {why}", p.run)
+}
+
+/// `3 working, 1 idle`.
+fn states(panes: &[Pane]) -> String {
+    if panes.is_empty() {
+        return "none is running".into();
+    }
+    let words = ["working", "idle", "done", "blocked", "error", "unknown"];
+    let of = |word: &str| panes.iter().filter(|p| p.state == word).count();
+    let counted = words.iter().map(|w| (*w, of(w)));
+    let mut parts: Vec<String> = counted
+        .filter(|(_, n)| *n > 0)
+        .map(|(w, n)| format!("{n} {w}"))
+        .collect();
+    let other = panes.iter().filter(|p| !p.known_state()).count();
+    if other > 0 {
+        parts.push(format!("{other} in an unheard-of state"));
+    }
+    parts.join(", ")
+}
+
+/// A row per agent, after an empty line; nothing without agents.
+fn rows(out: &mut String, panes: &[Pane], style: &Style) {
+    const COLUMNS_OF_PANES: [Column; 7] = [
+        right("RUN", 10),
+        left("AGENT", 16),
+        left("STATE", 8),
+        left("PHASE", 10),
+        right("SINCE", 8),
+        right("COST", 9),
+        left("REASON", COLUMNS),
+    ];
+    if panes.is_empty() {
+        return;
+    }
+    let row = |p: &Pane| {
+        let phase = attribute(p.phase.as_ref());
+        let phase = if p.ended { "ended" } else { phase };
+        [
+            p.run.to_string(),
+            p.agent.clone(),
+            p.state.clone(),
+            if phase.is_empty() { "-" } else { phase }.to_owned(),
+            age(&p.since, style.now),
+            cost(p.usage.cost_usd),
+            row_reason(p, style),
+        ]
+    };
+    let rows: Vec<_> = panes.iter().map(row).collect();
+    out.push('\n');
+    out.push_str(&draw(&COLUMNS_OF_PANES, &rows, style));
+}
+
+/// Why an agent is as it is: its question, its silence, its reason, its tools.
+fn row_reason(p: &Pane, style: &Style) -> String {
+    if let Some(d) = p.dialogs.first() {
+        return asks(d);
+    }
+    let reason = clean(p.reason.as_deref().unwrap_or(""));
+    if p.stalled {
+        let quiet = p.last_event_at.as_deref().unwrap_or("");
+        let text = format!("stalled, quiet for {}", age(quiet, style.now));
+        return if reason.is_empty() { text } else { format!("{text}: {reason}") };
+    }
+    if reason.is_empty() && !p.tools.is_empty() {
+        return clean(&p.tools.join(", "));
+    }
+    reason
+}
+
+/// `asks (confirm): Allow command?`
+fn asks(d: &Dialog) -> String {
+    let text = if d.title.is_empty() { &d.message } else { &d.title };
+    format!("asks ({}): {}", clean(&d.method), clean(text))
+}
+
+/// How long a run took; `-` while it is alive.
+fn took(r: &Run) -> String {
+    let ended = r.ended_at.as_deref().and_then(crate::time::parse);
+    match ended {
+        Some(at) => age(&r.created_at, at),
+        None => "-".into(),
+    }
+}
+
+fn pane_facts(p: &Pane, style: &Style, fact: &mut impl FnMut(&str, &str)) {
+    if !p.since.is_empty() {
+        fact("since", &format!("{} ({})", p.since, age(&p.since, style.now)));
+    }
+    if p.stalled {
+        let quiet = p.last_event_at.as_deref().unwrap_or("");
+        fact("stalled", &format!("quiet for {}", age(quiet, style.now)));
+    }
+    fact("tools", &p.tools.join(", "));
+    let u = &p.usage;
+    if u.messages > 0 {
+        let cached = u.cache_read.saturating_add(u.cache_write);
+        let text = format!(
+            "{}, {} tokens in, {cached} cached, {} out, {}",
+            count(u.messages, "message", "messages"),
+            u.input,
+            u.output,
+            cost(u.cost_usd)
+        );
+        fact("usage", &text);
+    }
+    fact("session", p.pi_session_id.as_deref().unwrap_or(""));
+    fact("cwd", p.cwd.as_deref().unwrap_or(""));
+    fact("container", p.container.as_deref().unwrap_or(""));
+}
+
+fn stream(d: &RunDetail) -> String {
+    if d.lines == 0 {
+        return String::new();
+    }
+    let mut out = format!("{}, {} bytes", count(d.lines, "line", "lines"), d.bytes);
+    if d.malformed > 0 {
+        let _ = write!(out, ", {} malformed", d.malformed);
+    }
+    out
+}
+
+/// What the proof of an end means.
+fn proof_words(proof: &str) -> &str {
+    match proof {
+        "kernel" => "the kernel said that nothing of it is left",
+        "reaped" => "no process of it was found any more",
+        "nothing-started" => "there never was a process",
+        other => other,
+    }
+}
+
+/// What one event says, by kind; for an unheard-of kind, nothing.
+fn details(e: &Event) -> String {
+    let phase = attribute(e.phase.as_ref());
+    let phase = if phase.is_empty() { String::new() } else { format!(" ({phase})") };
+    let why = |w: Option<&String>| match w.filter(|w| !w.is_empty()) {
+        Some(w) => format!(": {w}"),
+        None => String::new(),
+    };
+    let exit = e.exit.as_ref().map_or(String::new(), ToString::to_string);
+    let by = e.by_uid.map_or(String::new(), |u| format!("by uid {u}"));
+    match e.kind.as_str() {
+        "run-created" => format!("{} (profile {}) {by}", e.agent, e.profile),
+        "started" => format!("in {}", e.container),
+        "launched" => match e.pid {
+            Some(pid) if pid > 0 => format!("process {pid}"),
+            _ => String::new(),
+        },
+        "state" => format!("{}{phase}{}", e.state, why(e.reason.as_ref())),
+        "session" => format!("{} in {}", e.id, e.cwd),
+        "usage" => {
+            let u = &e.usage;
+            let money = cost(u.cost_usd);
+            format!("{} in, {} out, {money}", u.input, u.output)
+        }
+        "asked" => asks(&e.dialog),
+        "settled" => format!("question {}: {}", e.dialog.request, e.how),
+        "tool-start" => e.name.clone(),
+        "tool-end" => {
+            let result = if e.failed { "failed" } else { "ok" };
+            match e.duration_ms {
+                0 => format!("{} {result}", e.name),
+                ms => format!("{} {result}, {ms} ms", e.name),
+            }
+        }
+        "answer" => e.text.clone(),
+        "did" => match e.error.as_ref().filter(|w| !w.is_empty()) {
+            Some(error) => format!("{} refused: {error}", e.command),
+            None => e.command.clone(),
+        },
+        "stop-wanted" => by,
+        "exited" => exit,
+        "dropped" => count(e.records, "record", "records"),
+        "ended" => {
+            let comma = if exit.is_empty() { "" } else { ", " };
+            format!("{}{}{comma}{exit}", e.state, why(e.reason.as_ref()))
+        }
+        "stalled" => {
+            let quiet = i64::try_from(e.quiet_seconds).unwrap_or(i64::MAX);
+            format!("quiet for {}", span(quiet))
+        }
+        _ => String::new(),
+    }
+}
+
+/// A titled block of somebody's text, each line indented; nothing without text.
+fn block(out: &mut String, title: &str, text: &str) {
+    if !text.is_empty() {
+        let _ = writeln!(out, "\n{title}");
+        indent(out, text);
+    }
+}
+
+fn indent(out: &mut String, text: &str) {
+    for l in clean_lines(text).lines() {
+        let _ = writeln!(out, "{}", format!("  {l}").trim_end());
+    }
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text);
+    out.push('\n');
+}
+
+/// `text` broken at blanks into lines of at most [`COLUMNS`], the later ones under the first.
+fn wrap(head: &str, text: &str) -> String {
+    let (mut out, mut current) = (String::new(), head.to_owned());
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        let word = fit(word, COLUMNS - width(head));
+        if !empty && width(&current) + 1 + width(&word) > COLUMNS {
+            line(&mut out, &current);
+            current = pad_left("", width(head));
+            empty = true;
+        }
+        if !empty {
+            current.push(' ');
+        }
+        current.push_str(&word);
+        empty = false;
+    }
+    line(&mut out, current.trim_end());
+    out
+}
