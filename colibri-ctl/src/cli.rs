@@ -16,15 +16,22 @@ use crate::fold::FoldArgs;
                   See colibri-ctl(8)."
 )]
 pub struct Cli {
-    /// The public socket of colibrid [default: the one of the installed config]
-    #[arg(short, long, global = true, value_name = "SOCKET", env = "COLIBRI_SOCKET")]
+    /// colibrid's public socket [default: see colibri-ctl(8)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "SOCKET",
+        env = "COLIBRI_SOCKET",
+        hide_env_values = true
+    )]
     pub socket: Option<PathBuf>,
 
     /// Print JSON: one object per line
     #[arg(short, long, global = true)]
     pub json: bool,
 
-    /// Give up when colibrid has not answered a request for so long
+    /// How long colibrid may take to answer a request
     #[arg(
         short, long, global = true, value_name = "SECONDS", default_value_t = 15,
         value_parser = clap::value_parser!(u32).range(1..=3600)
@@ -50,7 +57,7 @@ pub enum Command {
         /// Number of the run
         run: u64,
     },
-    /// Follow what happens, one line per event, until interrupted or the run has ended
+    /// Follow what happens, one line per event
     Tail(TailArgs),
     /// End a run and everything it started
     Stop {

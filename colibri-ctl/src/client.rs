@@ -174,7 +174,8 @@ impl Client {
         let parsed = self.parse(line)?;
         if let Some(raw) = parsed.event {
             let event = serde_json::from_str(raw.get());
-            let event = event.map_err(|e| self.nonsense(&format!("an event that is none ({e})")))?;
+            let event =
+                event.map_err(|e| self.nonsense(&format!("an event that is none ({e})")))?;
             return Ok(News::Event(line.to_owned(), Box::new(event)));
         }
         match parsed.gap {

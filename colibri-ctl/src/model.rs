@@ -341,8 +341,6 @@ pub struct Spawned {
 /// Reply to `stop-agent`.
 #[derive(Debug, Deserialize)]
 pub struct Stopping {
-    /// Which run.
-    pub run: u64,
     /// `stopping` or `ended`.
     pub state: String,
 }

@@ -6,7 +6,9 @@ use std::fmt::Write;
 use super::table::{draw, left, right, Column};
 use super::Style;
 use crate::model::{attribute, Dialog, Event, Gap, Pane, Run, RunDetail, Snapshot, Status};
-use crate::text::{clean, clean_lines, cost, count, fit, pad, pad_left, shell_word, width, COLUMNS};
+use crate::text::{
+    clean, clean_lines, cost, count, fit, pad, pad_left, shell_word, width, COLUMNS,
+};
 use crate::time::{age, clock, span};
 
 /// Least columns for one agent in the summary; more agents than fit are counted.
@@ -157,7 +159,11 @@ pub fn question(run: u64, d: &Dialog, style: &Style) -> String {
         "select" => d.options.iter().for_each(|o| command(o)),
         _ => command("your text"),
     }
-    let guard = if d.request.starts_with('-') { " --" } else { "" };
+    let guard = if d.request.starts_with('-') {
+        " --"
+    } else {
+        ""
+    };
     let request = shell_word(&d.request);
     let base = answer.trim_end();
     let _ = match guard {
@@ -223,16 +229,27 @@ fn needs(panes: &[Pane], attention: u64, style: &Style) -> String {
     if texts.len() as u64 == all && width(&whole) <= free {
         return format!("{head}{whole}\n");
     }
-    let free = free.saturating_sub(", and 0000 more".len());
-    let shown = (free / NEED_LEAST).clamp(1, texts.len().max(1));
-    let each = (free + 2) / shown - 2;
-    let parts: Vec<String> = texts.iter().take(shown).map(|t| fit(t, each)).collect();
-    let rest = all - parts.len() as u64;
-    let mut out = format!("{head}{}", parts.join("; "));
-    if rest > 0 {
-        let comma = if parts.is_empty() { "" } else { ", and " };
-        let _ = write!(out, "{comma}{rest} more");
+    // As many as get room enough to say something; the rest are counted.
+    let more = |shown: usize| match all - shown as u64 {
+        0 => String::new(),
+        rest if shown == 0 => format!("{rest}, see {} runs", style.command),
+        rest => format!(", and {rest} more"),
+    };
+    let room = |shown: usize| free.saturating_sub(width(&more(shown)));
+    let enough = |shown: &usize| room(*shown) + 2 >= shown * (NEED_LEAST + 2);
+    let shown = (1..=texts.len())
+        .rev()
+        .find(enough)
+        .unwrap_or(texts.len().min(1));
+    let mut left = room(shown);
+    let mut out = head;
+    for (at, text) in texts.iter().take(shown).enumerate() {
+        let later = shown - at - 1;
+        let part = fit(text, left.saturating_sub(2 * later) / (later + 1));
+        left = left.saturating_sub(width(&part) + 2);
+        let _ = write!(out, "{}{part}", if at > 0 { "; " } else { "" });
     }
+    out.push_str(&more(shown));
     format!("{}\n", fit(&out, COLUMNS))
 }
 
@@ -293,7 +310,9 @@ fn rows(out: &mut String, panes: &[Pane], style: &Style) {
             row_reason(p, style),
         ]
     };
-    let rows: Vec<_> = panes.iter().map(row).collect();
+    // Those who need somebody come first.
+    let (needy, calm): (Vec<&Pane>, Vec<&Pane>) = panes.iter().partition(|p| p.attention);
+    let rows: Vec<_> = needy.into_iter().chain(calm).map(row).collect();
     out.push('\n');
     out.push_str(&draw(&COLUMNS_OF_PANES, &rows, style));
 }
@@ -307,7 +326,11 @@ fn row_reason(p: &Pane, style: &Style) -> String {
     if p.stalled {
         let quiet = p.last_event_at.as_deref().unwrap_or("");
         let text = format!("stalled, quiet for {}", age(quiet, style.now));
-        return if reason.is_empty() { text } else { format!("{text}: {reason}") };
+        return if reason.is_empty() {
+            text
+        } else {
+            format!("{text}: {reason}")
+        };
     }
     if reason.is_empty() && !p.tools.is_empty() {
         return clean(&p.tools.join(", "));
@@ -317,7 +340,11 @@ fn row_reason(p: &Pane, style: &Style) -> String {
 
 /// `asks (confirm): Allow command?`
 fn asks(d: &Dialog) -> String {
-    let text = if d.title.is_empty() { &d.message } else { &d.title };
+    let text = if d.title.is_empty() {
+        &d.message
+    } else {
+        &d.title
+    };
     format!("asks ({}): {}", clean(&d.method), clean(text))
 }
 
@@ -332,7 +359,10 @@ fn took(r: &Run) -> String {
 
 fn pane_facts(p: &Pane, style: &Style, fact: &mut impl FnMut(&str, &str)) {
     if !p.since.is_empty() {
-        fact("since", &format!("{} ({})", p.since, age(&p.since, style.now)));
+        fact(
+            "since",
+            &format!("{} ({})", p.since, age(&p.since, style.now)),
+        );
     }
     if p.stalled {
         let quiet = p.last_event_at.as_deref().unwrap_or("");
@@ -380,7 +410,11 @@ fn proof_words(proof: &str) -> &str {
 /// What one event says, by kind; for an unheard-of kind, nothing.
 fn details(e: &Event) -> String {
     let phase = attribute(e.phase.as_ref());
-    let phase = if phase.is_empty() { String::new() } else { format!(" ({phase})") };
+    let phase = if phase.is_empty() {
+        String::new()
+    } else {
+        format!(" ({phase})")
+    };
     let why = |w: Option<&String>| match w.filter(|w| !w.is_empty()) {
         Some(w) => format!(": {w}"),
         None => String::new(),
@@ -469,4 +503,183 @@ fn wrap(head: &str, text: &str) -> String {
     }
     line(&mut out, current.trim_end());
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn style(colour: bool) -> Style {
+        Style {
+            colour,
+            now: 1_000_000,
+            command: "colibri-ctl".into(),
+        }
+    }
+
+    /// A small generator of awkward texts; the same ones each time.
+    struct Awkward(u64);
+
+    impl Awkward {
+        fn number(&mut self, below: u64) -> u64 {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (self.0 >> 33) % below
+        }
+
+        fn text(&mut self) -> String {
+            let pieces = [
+                "word", " ", "漢字", "👍", "e\u{301}", "\u{202e}", "\x1b[31m", "\n", "…", "401",
+            ];
+            let many = [0, 1, 3, 40][self.number(4) as usize];
+            (0..many)
+                .map(|_| pieces[self.number(10) as usize])
+                .collect()
+        }
+
+        fn pane(&mut self) -> Pane {
+            let words = ["working", "error", "blocked", "sleepwalking in 漢字"];
+            let dialog = Dialog {
+                method: self.text(),
+                title: self.text(),
+                ..Dialog::default()
+            };
+            let open = usize::from(self.number(3) == 0);
+            Pane {
+                run: self.number(u64::MAX) >> self.number(60),
+                agent: self.text(),
+                state: words[self.number(4) as usize].into(),
+                phase: Some(self.text()),
+                reason: Some(self.text()),
+                since: ["1970-01-01T00:00:00Z", "x", "9999-01-01T00:00:00Z"]
+                    [self.number(3) as usize]
+                    .into(),
+                attention: self.number(2) == 0,
+                stalled: self.number(3) == 0,
+                usage: crate::model::Usage {
+                    cost_usd: [0.0, 0.001, 12.5, 1e300, f64::NAN][self.number(5) as usize],
+                    ..Default::default()
+                },
+                dialogs: vec![dialog; open],
+                ..Pane::default()
+            }
+        }
+    }
+
+    fn assert_narrow(text: &str) {
+        for line in text.lines() {
+            assert!(width(line) <= COLUMNS, "{} columns: {line:?}", width(line));
+        }
+    }
+
+    #[test]
+    fn nothing_is_wider_than_the_screen() {
+        let mut any = Awkward(7);
+        for round in 0..300 {
+            let many = any.number(6);
+            let panes: Vec<Pane> = (0..many).map(|_| any.pane()).collect();
+            let s = Status {
+                version: any.text(),
+                host: any.text(),
+                warnings: vec![any.text(), any.text()],
+                attention: any.number(9),
+                panes: panes.clone(),
+                ..Status::default()
+            };
+            assert_narrow(&status(&s, &style(false)));
+            let s = Snapshot {
+                generated_at: any.text(),
+                panes,
+                ..Snapshot::default()
+            };
+            assert_narrow(&snapshot(&s, &style(false)));
+            let r = Run {
+                run: round,
+                agent: any.text(),
+                state: any.text(),
+                title: any.text(),
+                created_at: "1970-01-01T00:00:00Z".into(),
+                cost_usd: 1e300,
+                ..Run::default()
+            };
+            assert_narrow(&runs(&[r, Run::default()], &style(false)));
+            let e = Event {
+                seq: any.number(u64::MAX),
+                run: any.number(u64::MAX),
+                kind: any.text(),
+                ..Event::default()
+            };
+            assert_narrow(&event(&e, &style(false)));
+            let e = Event {
+                kind: "answer".into(),
+                text: any.text(),
+                ..e
+            };
+            assert_narrow(&event(&e, &style(false)));
+        }
+    }
+
+    fn needy(run: u64, reason: &str) -> Pane {
+        Pane {
+            run,
+            state: "error".into(),
+            reason: Some(reason.into()),
+            attention: true,
+            ..Pane::default()
+        }
+    }
+
+    #[test]
+    fn the_first_line_names_as_many_as_fit() {
+        let first = |panes: &[Pane], attention| needs(panes, attention, &style(false));
+        let two = [needy(7, "401"), needy(9, "429")];
+        assert_eq!(
+            first(&two, 2),
+            "2 agents need you: run 7 error: 401; run 9 error: 429\n"
+        );
+        assert_eq!(first(&two[..1], 1), "1 agent needs you: run 7 error: 401\n");
+        let long = [needy(7, "short"), needy(9, &"long ".repeat(20))];
+        assert_eq!(
+            first(&long, 2),
+            "2 agents need you: run 7 error: short; run 9 error: long long long long long lo…\n"
+        );
+        // Counted, but not among the living.
+        assert_eq!(
+            first(&two[..1], 3),
+            "3 agents need you: run 7 error: 401, and 2 more\n"
+        );
+        assert_eq!(
+            first(&[], 2),
+            "2 agents need you: 2, see colibri-ctl runs\n"
+        );
+    }
+
+    #[test]
+    fn colour_adds_nothing_but_colour() {
+        let mut any = Awkward(9);
+        let panes: Vec<Pane> = (0..20).map(|_| any.pane()).collect();
+        let s = Status {
+            panes,
+            ..Status::default()
+        };
+        let coloured = status(&s, &style(true));
+        let mut plain = coloured.clone();
+        for code in ["31", "32", "33", "36", "0"] {
+            plain = plain.replace(&format!("\x1b[{code}m"), "");
+        }
+        assert_ne!(plain, coloured);
+        // Trailing blanks cannot be trimmed behind a colour; nothing else may differ.
+        assert_eq!(plain, status(&s, &style(false)));
+    }
+
+    #[test]
+    fn warnings_are_wrapped_under_themselves() {
+        let text = "users are not separated, because colibrid was not started by root: agents can signal it";
+        assert_eq!(
+            wrap("warning: ", text),
+            "warning: users are not separated, because colibrid was not started by root:\n         agents can signal it\n"
+        );
+    }
 }

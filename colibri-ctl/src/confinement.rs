@@ -1,0 +1,5 @@
+//! wip
+use libcolibri::error::Result;
+pub fn enter(_: &std::os::unix::net::UnixStream) -> Result<()> {
+    Ok(())
+}
