@@ -16,7 +16,7 @@ use crate::fold::FoldArgs;
                   See colibri-ctl(8)."
 )]
 pub struct Cli {
-    /// colibrid's public socket [default: see colibri-ctl(8)]
+    /// colibrid's public socket
     #[arg(
         short,
         long,
@@ -31,7 +31,7 @@ pub struct Cli {
     #[arg(short, long, global = true)]
     pub json: bool,
 
-    /// How long colibrid may take to answer a request
+    /// Time for colibrid's answer to a request
     #[arg(
         short, long, global = true, value_name = "SECONDS", default_value_t = 15,
         value_parser = clap::value_parser!(u32).range(1..=3600)

@@ -61,6 +61,7 @@ fn act(cli: Cli) -> Result<()> {
 /// Connects and confines: from here on only this socket and the standard streams are left.
 fn connect(socket: Option<std::path::PathBuf>, timeout: u32) -> Result<Client> {
     let path = socket.unwrap_or_else(input::default_socket);
+    confinement::close_inherited()?;
     let client = Client::connect(&path, Duration::from_secs(u64::from(timeout)))?;
     confinement::enter(client.descriptor())?;
     Ok(client)

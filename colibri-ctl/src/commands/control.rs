@@ -6,7 +6,7 @@ use super::{follow, Session};
 use crate::cli::AnswerArgs;
 use crate::client::News;
 use crate::model::{Request, RunDetail, Stopping};
-use crate::output::{read, text, Style};
+use crate::output::{events, read, text, Style};
 
 /// `stop RUN [--wait]`.
 ///
@@ -51,7 +51,7 @@ fn progress(s: &mut Session, news: &News) -> Result<()> {
     match news {
         News::Event(line, _) | News::Gap(line, _) if s.out.is_json() => s.out.raw(line),
         News::Event(_, e) if e.kind == "stopping" || e.kind == "exited" => {
-            s.out.tell(&text::event(e, s.out.style()));
+            s.out.tell(&events::event(e, s.out.style()));
             Ok(())
         }
         _ => Ok(()),

@@ -6,7 +6,7 @@ use super::{follow, Session};
 use crate::cli::RunArgs;
 use crate::client::News;
 use crate::model::{Request, RunDetail, Spawned, Status};
-use crate::output::{read, text};
+use crate::output::{events, read, text};
 use crate::text::{clean, clean_lines};
 
 /// `run PROFILE [--wait] PROMPT`. Waiting, it tells the changes on standard error and prints the answer on
@@ -56,9 +56,9 @@ fn progress(s: &mut Session, news: &News) -> Result<()> {
     }
     let style = s.out.style();
     match news {
-        News::Gap(_, gap) => s.out.tell(&text::gap(*gap, style)),
+        News::Gap(_, gap) => s.out.tell(&events::gap(*gap, style)),
         News::Event(_, e) => match e.kind.as_str() {
-            "asked" => s.out.tell(&text::question(e.run, &e.dialog, style)),
+            "asked" => s.out.tell(&events::question(e.run, &e.dialog, style)),
             "state" | "settled" | "tool-start" | "tool-end" | "stop-wanted" | "stopping"
             | "stalled" | "unstalled" | "ended" => {
                 // Standard error may go elsewhere than the terminal that the style was made for.
@@ -66,7 +66,7 @@ fn progress(s: &mut Session, news: &News) -> Result<()> {
                     colour: false,
                     ..style.clone()
                 };
-                s.out.tell(&text::event(e, &plain));
+                s.out.tell(&events::event(e, &plain));
             }
             _ => {}
         },

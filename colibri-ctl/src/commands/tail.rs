@@ -8,7 +8,7 @@ use super::Session;
 use crate::cli::TailArgs;
 use crate::client::News;
 use crate::model::{Request, RunDetail};
-use crate::output::{read, text};
+use crate::output::{events, read, text};
 
 /// An ended run has no further events; after this much silence its old ones have all come.
 const REPLAYED: Duration = Duration::from_secs(2);
@@ -42,7 +42,7 @@ pub fn tail(s: &mut Session, args: &TailArgs) -> Result<()> {
                 if s.out.is_json() {
                     s.out.raw(&line)?;
                 } else {
-                    s.out.print(&text::event(&event, s.out.style()))?;
+                    s.out.print(&events::event(&event, s.out.style()))?;
                 }
                 if args.run == Some(event.run) && event.kind == "ended" {
                     return Ok(());
@@ -52,7 +52,7 @@ pub fn tail(s: &mut Session, args: &TailArgs) -> Result<()> {
                 if s.out.is_json() {
                     s.out.raw(&line)?;
                 } else {
-                    s.out.print(&text::gap(gap, s.out.style()))?;
+                    s.out.print(&events::gap(gap, s.out.style()))?;
                 }
             }
             News::Quiet | News::Unread => return Ok(()),

@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use super::events::{asks, question};
+use super::summary::needs;
 use super::table::{draw, left, right, Column};
 use super::Style;
 use crate::model::{attribute, Dialog, Event, Gap, Pane, Run, RunDetail, Snapshot, Status};
@@ -10,9 +12,6 @@ use crate::text::{
     clean, clean_lines, cost, count, fit, pad, pad_left, shell_word, width, COLUMNS,
 };
 use crate::time::{age, clock, span};
-
-/// Least columns for one agent in the summary; more agents than fit are counted.
-const NEED_LEAST: usize = 24;
 
 /// `status`: who needs a person, what is weaker here, one row per agent.
 #[must_use]
@@ -133,73 +132,6 @@ pub fn show(d: &RunDetail, style: &Style) -> String {
     out
 }
 
-/// A question with its text and the commands that answer it. Commands are not cut.
-#[must_use]
-pub fn question(run: u64, d: &Dialog, style: &Style) -> String {
-    let mut out = format!("Run {run} {}\n", asks(d));
-    indent(&mut out, &d.message);
-    if d.timeout_ms > 0 {
-        let seconds = i64::try_from(d.timeout_ms / 1000).unwrap_or(i64::MAX);
-        let _ = writeln!(out, "  It answers itself after {}.", span(seconds));
-    }
-    out.push_str("  Answer with one of:\n");
-    let answer = format!("{} answer {run} ", style.command);
-    let mut command = |value: &str| {
-        // A word that begins with a dash would be an option.
-        let dashes = d.request.starts_with('-') || value.starts_with('-');
-        let guard = if dashes { "-- " } else { "" };
-        let (request, value) = (shell_word(&d.request), shell_word(value));
-        let _ = writeln!(out, "    {answer}{guard}{request} {value}");
-    };
-    match d.method.as_str() {
-        "confirm" => {
-            command("yes");
-            command("no");
-        }
-        "select" => d.options.iter().for_each(|o| command(o)),
-        _ => command("your text"),
-    }
-    let guard = if d.request.starts_with('-') {
-        " --"
-    } else {
-        ""
-    };
-    let request = shell_word(&d.request);
-    let base = answer.trim_end();
-    let _ = match guard {
-        "" => writeln!(out, "    {base} {request} --cancel"),
-        _ => writeln!(out, "    {base} --cancel{guard} {request}"),
-    };
-    out
-}
-
-/// `tail`: one line per event.
-#[must_use]
-pub fn event(e: &Event, style: &Style) -> String {
-    let kind = pad(&clean(&e.kind), 11);
-    let head = format!("{} {:>6} run {:<4} {kind} ", clock(&e.at), e.seq, e.run);
-    let details = clean(&details(e));
-    let text = fit(format!("{head}{details}").trim_end(), COLUMNS);
-    // The colour goes in last: it has no width.
-    let coloured = match text.split_once(&head) {
-        Some((_, rest)) if !e.state.is_empty() && rest.starts_with(&e.state) => {
-            let after = &rest[e.state.len()..];
-            format!("{head}{}{after}", style.word(&e.state, &e.state))
-        }
-        _ => text,
-    };
-    format!("{coloured}\n")
-}
-
-/// `tail`: what was lost, and where the truth is.
-#[must_use]
-pub fn gap(g: Gap, style: &Style) -> String {
-    format!(
-        "-- events {} to {} are lost; for the present state: {} status\n",
-        g.from, g.to, style.command
-    )
-}
-
 /// How a run stands or stood at its end, for one line.
 #[must_use]
 pub fn outcome(r: &Run) -> String {
@@ -213,74 +145,6 @@ pub fn outcome(r: &Run) -> String {
         let _ = write!(out, ": {}", clean(why));
     }
     out
-}
-
-/// The first line of `status`.
-fn needs(panes: &[Pane], attention: u64, style: &Style) -> String {
-    let needy: Vec<&Pane> = panes.iter().filter(|p| p.attention).collect();
-    let all = attention.max(needy.len() as u64);
-    if all == 0 {
-        return format!("No agent needs you: {}.\n", states(panes));
-    }
-    let head = count(all, "agent needs you: ", "agents need you: ");
-    let texts: Vec<String> = needy.iter().map(|p| need(p, style)).collect();
-    let free = COLUMNS - width(&head);
-    let whole = texts.join("; ");
-    if texts.len() as u64 == all && width(&whole) <= free {
-        return format!("{head}{whole}\n");
-    }
-    // As many as get room enough to say something; the rest are counted.
-    let more = |shown: usize| match all - shown as u64 {
-        0 => String::new(),
-        rest if shown == 0 => format!("{rest}, see {} runs", style.command),
-        rest => format!(", and {rest} more"),
-    };
-    let room = |shown: usize| free.saturating_sub(width(&more(shown)));
-    let enough = |shown: &usize| room(*shown) + 2 >= shown * (NEED_LEAST + 2);
-    let shown = (1..=texts.len())
-        .rev()
-        .find(enough)
-        .unwrap_or(texts.len().min(1));
-    let mut left = room(shown);
-    let mut out = head;
-    for (at, text) in texts.iter().take(shown).enumerate() {
-        let later = shown - at - 1;
-        let part = fit(text, left.saturating_sub(2 * later) / (later + 1));
-        left = left.saturating_sub(width(&part) + 2);
-        let _ = write!(out, "{}{part}", if at > 0 { "; " } else { "" });
-    }
-    out.push_str(&more(shown));
-    format!("{}\n", fit(&out, COLUMNS))
-}
-
-/// What an agent needs: an answer, a look at its error, or at its silence.
-fn need(p: &Pane, style: &Style) -> String {
-    let why = row_reason(p, style);
-    if p.state == "error" {
-        let colon = if why.is_empty() { "" } else { ": " };
-        return format!("run {} error{colon}{why}", p.run);
-    }
-    let why = if why.is_empty() { clean(&p.state) } else { why };
-    format!("run {} {why}", p.run)
-}
-
-/// `3 working, 1 idle`.
-fn states(panes: &[Pane]) -> String {
-    if panes.is_empty() {
-        return "none is running".into();
-    }
-    let words = ["working", "idle", "done", "blocked", "error", "unknown"];
-    let of = |word: &str| panes.iter().filter(|p| p.state == word).count();
-    let counted = words.iter().map(|w| (*w, of(w)));
-    let mut parts: Vec<String> = counted
-        .filter(|(_, n)| *n > 0)
-        .map(|(w, n)| format!("{n} {w}"))
-        .collect();
-    let other = panes.iter().filter(|p| !p.known_state()).count();
-    if other > 0 {
-        parts.push(format!("{other} in an unheard-of state"));
-    }
-    parts.join(", ")
 }
 
 /// A row per agent, after an empty line; nothing without agents.
@@ -318,7 +182,7 @@ fn rows(out: &mut String, panes: &[Pane], style: &Style) {
 }
 
 /// Why an agent is as it is: its question, its silence, its reason, its tools.
-fn row_reason(p: &Pane, style: &Style) -> String {
+pub(super) fn row_reason(p: &Pane, style: &Style) -> String {
     if let Some(d) = p.dialogs.first() {
         return asks(d);
     }
@@ -336,16 +200,6 @@ fn row_reason(p: &Pane, style: &Style) -> String {
         return clean(&p.tools.join(", "));
     }
     reason
-}
-
-/// `asks (confirm): Allow command?`
-fn asks(d: &Dialog) -> String {
-    let text = if d.title.is_empty() {
-        &d.message
-    } else {
-        &d.title
-    };
-    format!("asks ({}): {}", clean(&d.method), clean(text))
 }
 
 /// How long a run took; `-` while it is alive.
@@ -407,64 +261,6 @@ fn proof_words(proof: &str) -> &str {
     }
 }
 
-/// What one event says, by kind; for an unheard-of kind, nothing.
-fn details(e: &Event) -> String {
-    let phase = attribute(e.phase.as_ref());
-    let phase = if phase.is_empty() {
-        String::new()
-    } else {
-        format!(" ({phase})")
-    };
-    let why = |w: Option<&String>| match w.filter(|w| !w.is_empty()) {
-        Some(w) => format!(": {w}"),
-        None => String::new(),
-    };
-    let exit = e.exit.as_ref().map_or(String::new(), ToString::to_string);
-    let by = e.by_uid.map_or(String::new(), |u| format!("by uid {u}"));
-    match e.kind.as_str() {
-        "run-created" => format!("{} (profile {}) {by}", e.agent, e.profile),
-        "started" => format!("in {}", e.container),
-        "launched" => match e.pid {
-            Some(pid) if pid > 0 => format!("process {pid}"),
-            _ => String::new(),
-        },
-        "state" => format!("{}{phase}{}", e.state, why(e.reason.as_ref())),
-        "session" => format!("{} in {}", e.id, e.cwd),
-        "usage" => {
-            let u = &e.usage;
-            let money = cost(u.cost_usd);
-            format!("{} in, {} out, {money}", u.input, u.output)
-        }
-        "asked" => asks(&e.dialog),
-        "settled" => format!("question {}: {}", e.dialog.request, e.how),
-        "tool-start" => e.name.clone(),
-        "tool-end" => {
-            let result = if e.failed { "failed" } else { "ok" };
-            match e.duration_ms {
-                0 => format!("{} {result}", e.name),
-                ms => format!("{} {result}, {ms} ms", e.name),
-            }
-        }
-        "answer" => e.text.clone(),
-        "did" => match e.error.as_ref().filter(|w| !w.is_empty()) {
-            Some(error) => format!("{} refused: {error}", e.command),
-            None => e.command.clone(),
-        },
-        "stop-wanted" => by,
-        "exited" => exit,
-        "dropped" => count(e.records, "record", "records"),
-        "ended" => {
-            let comma = if exit.is_empty() { "" } else { ", " };
-            format!("{}{}{comma}{exit}", e.state, why(e.reason.as_ref()))
-        }
-        "stalled" => {
-            let quiet = i64::try_from(e.quiet_seconds).unwrap_or(i64::MAX);
-            format!("quiet for {}", span(quiet))
-        }
-        _ => String::new(),
-    }
-}
-
 /// A titled block of somebody's text, each line indented; nothing without text.
 fn block(out: &mut String, title: &str, text: &str) {
     if !text.is_empty() {
@@ -473,7 +269,7 @@ fn block(out: &mut String, title: &str, text: &str) {
     }
 }
 
-fn indent(out: &mut String, text: &str) {
+pub(super) fn indent(out: &mut String, text: &str) {
     for l in clean_lines(text).lines() {
         let _ = writeln!(out, "{}", format!("  {l}").trim_end());
     }
@@ -508,6 +304,8 @@ fn wrap(head: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Dialog, Event};
+    use crate::output::events::event;
 
     fn style(colour: bool) -> Style {
         Style {
@@ -619,41 +417,6 @@ mod tests {
             };
             assert_narrow(&event(&e, &style(false)));
         }
-    }
-
-    fn needy(run: u64, reason: &str) -> Pane {
-        Pane {
-            run,
-            state: "error".into(),
-            reason: Some(reason.into()),
-            attention: true,
-            ..Pane::default()
-        }
-    }
-
-    #[test]
-    fn the_first_line_names_as_many_as_fit() {
-        let first = |panes: &[Pane], attention| needs(panes, attention, &style(false));
-        let two = [needy(7, "401"), needy(9, "429")];
-        assert_eq!(
-            first(&two, 2),
-            "2 agents need you: run 7 error: 401; run 9 error: 429\n"
-        );
-        assert_eq!(first(&two[..1], 1), "1 agent needs you: run 7 error: 401\n");
-        let long = [needy(7, "short"), needy(9, &"long ".repeat(20))];
-        assert_eq!(
-            first(&long, 2),
-            "2 agents need you: run 7 error: short; run 9 error: long long long long long lo…\n"
-        );
-        // Counted, but not among the living.
-        assert_eq!(
-            first(&two[..1], 3),
-            "3 agents need you: run 7 error: 401, and 2 more\n"
-        );
-        assert_eq!(
-            first(&[], 2),
-            "2 agents need you: 2, see colibri-ctl runs\n"
-        );
     }
 
     #[test]
