@@ -1,0 +1,101 @@
+//! `check`: healthy means a sensible answer, not an open socket.
+
+use libcolibri::error::{Fatal, Result, EX_FAILURE};
+
+use super::Session;
+use crate::model::{Request, Status, PROTOCOL};
+use crate::output::{read, Output};
+use crate::text::{clean, count};
+
+/// `check`: asks for the status and looks whether it makes sense.
+///
+/// # Errors
+/// Exit status 1 without a message (the verdict is on standard output) when it is not healthy.
+pub fn check(s: &mut Session) -> Result<()> {
+    let asked = s.client.request(&Request::Status);
+    let status: Status = match asked.and_then(|data| read(&data)) {
+        Ok(status) => status,
+        Err(e) => return unreachable(&s.out, &e),
+    };
+    verdict(&s.out, Some(&status), &problems(&status))
+}
+
+/// The verdict on a colibrid that did not answer.
+///
+/// # Errors
+/// Always: exit status 1.
+pub fn unreachable(out: &Output, why: &Fatal) -> Result<()> {
+    verdict(out, None, std::slice::from_ref(&why.message))
+}
+
+/// What in a status contradicts itself or the protocol.
+fn problems(s: &Status) -> Vec<String> {
+    let shown = s.panes.len() as u64;
+    let needy = s.panes.iter().filter(|p| p.attention).count() as u64;
+    let checks = [
+        (
+            s.version.is_empty(),
+            "it does not say its version".to_owned(),
+        ),
+        (
+            s.protocol != PROTOCOL,
+            format!("it speaks protocol {}, not {PROTOCOL}", s.protocol),
+        ),
+        (s.pid == 0, "it does not say its process id".to_owned()),
+        (
+            crate::time::parse(&s.started_at).is_none(),
+            "it does not say when it was started".to_owned(),
+        ),
+        (
+            s.runs.alive != shown,
+            format!(
+                "it counts {} alive but shows {shown}",
+                count(s.runs.alive, "run", "runs")
+            ),
+        ),
+        (
+            s.runs.alive > s.runs.total,
+            format!("{} runs alive of {} in all", s.runs.alive, s.runs.total),
+        ),
+        (
+            s.attention < needy,
+            format!("it counts {} agents in need but shows {needy}", s.attention),
+        ),
+        (
+            s.panes.iter().any(|p| !p.known_state()),
+            "it shows an unheard-of state".to_owned(),
+        ),
+    ];
+    let found = checks.into_iter().filter(|(wrong, _)| *wrong);
+    found.map(|(_, text)| text).collect()
+}
+
+fn verdict(out: &Output, status: Option<&Status>, problems: &[String]) -> Result<()> {
+    let healthy = problems.is_empty();
+    if out.is_json() {
+        let version = status.map(|s| s.version.as_str());
+        let verdict = serde_json::json!({
+            "healthy": healthy, "version": version, "problems": problems,
+        });
+        out.raw(&verdict.to_string())?;
+    } else if let (Some(s), true) = (status, healthy) {
+        out.print(&format!(
+            "healthy: colibrid {}, protocol {}, {} of at most {} alive, {}\n",
+            clean(&s.version),
+            s.protocol,
+            count(s.runs.alive, "run", "runs"),
+            s.runs.limit,
+            count(s.warnings.len() as u64, "warning", "warnings"),
+        ))?;
+    } else {
+        out.print(&format!("not healthy: {}\n", clean(&problems.join("; "))))?;
+    }
+    if healthy {
+        return Ok(());
+    }
+    // The verdict has been printed; a second line on standard error would only repeat it.
+    Err(Fatal {
+        code: EX_FAILURE,
+        message: String::new(),
+    })
+}

@@ -1,0 +1,49 @@
+//! One function per command.
+
+mod check;
+mod control;
+mod follow;
+mod offline;
+mod read;
+mod run;
+mod tail;
+
+use libcolibri::error::Result;
+
+use crate::cli::Command;
+use crate::client::Client;
+use crate::output::Output;
+
+pub use check::unreachable;
+pub use offline::{fold, version};
+
+/// What a command works with: the confined connection and the output.
+pub struct Session {
+    /// colibrid.
+    pub client: Client,
+    /// Where results go.
+    pub out: Output,
+}
+
+/// Runs a command that needs colibrid.
+///
+/// # Errors
+/// What the command could not do, in words.
+pub fn dispatch(mut session: Session, command: Command) -> Result<()> {
+    let s = &mut session;
+    match command {
+        Command::Status => read::status(s),
+        Command::Snapshot => read::snapshot(s),
+        Command::Runs(args) => read::runs(s, &args),
+        Command::Show { run } => read::show(s, run),
+        Command::Check => check::check(s),
+        Command::Run(args) => run::run(s, &args),
+        Command::Tail(args) => tail::tail(s, &args),
+        Command::Stop { run, wait } => control::stop(s, run, wait),
+        Command::Steer { run, text } => control::steer(s, run, &text),
+        Command::Abort { run } => control::abort(s, run),
+        Command::Answer(args) => control::answer(s, &args),
+        Command::Fold(args) => offline::fold(&args, &s.out),
+        Command::Version => offline::version(&s.out),
+    }
+}

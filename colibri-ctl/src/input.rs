@@ -1,0 +1,71 @@
+//! What has to be read before the program confines itself: the config, for the place of the socket, and
+//! standard input, for texts given as `-`.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use libcolibri::config::{default_file, Config};
+use libcolibri::error::{Context, Fatal, Result};
+use libcolibri::msg::TEXT_MAX;
+
+use crate::cli::Command;
+
+/// Where colibrid listens if nobody said otherwise and no config can be read.
+const SOCKET: &str = "/var/run/colibri/colibri.sock";
+
+/// The socket of the installed config. A caller who may not read the config (it can hold keys) gets the
+/// usual place.
+#[must_use]
+pub fn default_socket() -> PathBuf {
+    match Config::load(default_file()) {
+        Ok(config) => config.paths.socket(),
+        Err(_) => PathBuf::from(SOCKET),
+    }
+}
+
+/// Reads the texts that were given as `-`, and refuses those that colibrid would not take.
+///
+/// # Errors
+/// A text that is empty, too long or not UTF-8; two texts from one standard input cannot occur.
+pub fn complete(mut command: Command) -> Result<Command> {
+    match &mut command {
+        Command::Run(args) => text("prompt", &mut args.prompt, false)?,
+        Command::Steer { text: message, .. } => text("text", message, false)?,
+        // An empty answer is an answer.
+        Command::Answer(args) => {
+            if let Some(value) = &mut args.value {
+                text("answer", value, true)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(command)
+}
+
+fn text(what: &str, value: &mut String, may_be_empty: bool) -> Result<()> {
+    if value == "-" {
+        *value = stdin(what)?;
+    }
+    if value.len() > TEXT_MAX {
+        return Err(Fatal::new(format!(
+            "the {what} is longer than {TEXT_MAX} bytes"
+        )));
+    }
+    if value.trim().is_empty() && !may_be_empty {
+        return Err(Fatal::new(format!("the {what} is empty")));
+    }
+    Ok(())
+}
+
+/// All of standard input, without the line feed that ends it.
+fn stdin(what: &str) -> Result<String> {
+    let mut bytes = Vec::new();
+    let most = TEXT_MAX as u64 + 2;
+    let input = io::stdin().lock();
+    let read = input.take(most).read_to_end(&mut bytes);
+    read.or_fatal("read standard input")?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    String::from_utf8(bytes).map_err(|_| Fatal::new(format!("the {what} is not UTF-8")))
+}
