@@ -28,10 +28,10 @@ RUSTFLAGS=$(echo $flags) $cargo build --release --bins --target "$host" --target
 for target in "$@"; do
 	printf '\n== fuzz %s, %s s\n' "$target" "$seconds"
 	mkdir -p "corpus/$target" "artifacts/$target"
-	# A single input may take 10 s and the process 1 GB: past that it is a finding.
 	set -- "corpus/$target"
 	[ ! -d "seeds/$target" ] || set -- "$@" "seeds/$target"
 	[ ! -f "dict/$target" ] || set -- "$@" -dict="dict/$target"
+	# A single input may take 10 s and the process 1 GB: past that it is a finding.
 	"target/$host/release/$target" "$@" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 \
 		-print_final_stats=1 -artifact_prefix="artifacts/$target/" 2>"target/$target.log" ||
 		{ tail -n 60 "target/$target.log"; echo "fuzz: $target failed" >&2; exit 1; }
