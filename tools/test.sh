@@ -72,7 +72,7 @@ pi=${COLIBRI_PI_HOME:-/var/cache/colibri-pi}/env
 
 # cargo names each test binary and the package whose directory it runs in; one pair a line.
 $cargo test --workspace --no-run --message-format json-render-diagnostics |
-	sed -n '/"test":true/s/.*"manifest_path":"\([^"]*\)\/Cargo.toml".*"executable":"\([^"]*\)".*/\2 \1/p' \
+	sed -n '/"profile":{[^}]*"test":true/s/.*"manifest_path":"\([^"]*\)\/Cargo.toml".*"executable":"\([^"]*\)".*/\2 \1/p' \
 		>"$stage/list"
 [ -s "$stage/list" ] || { echo 'test: cargo names no test binary' >&2; exit 1; }
 
