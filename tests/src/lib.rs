@@ -6,4 +6,5 @@
 
 pub mod model;
 pub mod pi;
+pub mod player;
 pub mod wait;
