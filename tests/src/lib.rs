@@ -4,7 +4,11 @@
 //! Nothing here is installed. Threads are used where a test has to serve and to look at the same
 //! time; the daemons have none.
 
+pub mod agents;
+pub mod client;
 pub mod model;
 pub mod pi;
 pub mod player;
+pub mod procs;
+pub mod suite;
 pub mod wait;

@@ -2,6 +2,20 @@
 //!
 //! `tools/get-pi.sh` fetches two versions and writes their paths into a file named `env`. In CI a
 //! missing Pi is a failure; elsewhere the tests that need it say `SKIP:` and pass.
+//!
+//! What the two versions were seen to do with the scripts of [`crate::model::script`], beyond what
+//! the recorded streams show:
+//!
+//! - `retry429sdk` (no `x-should-retry: false`): 0.73.1 hides both failures for 1.6 s, without any
+//!   event; 1.5.2 shows both. `retry429` shows both in both versions.
+//! - `disconnect` (a reset): both take it for an early end of the body (`terminated`), since the
+//!   answer announced `connection: close`; the same as `disconnectfin`. Both retry.
+//! - `abort` while the model is silent, before or after the response headers, works at once:
+//!   `stopReason` is `aborted`, and only 1.5.2 adds `agent_settled` with `aborted: true`.
+//! - A dialog that is refused and one that is cancelled look the same in the stream; so does one
+//!   whose `timeout` has passed, 1.5 s later.
+//! - `steer` during a tool: the tool ends first, then the message is the next user message.
+//! - SIGTERM while streaming, in a tool, or while the model is silent: exit 143, no further line.
 
 use crate::model::script;
 use serde_json::json;
@@ -103,20 +117,54 @@ impl Installation {
     }
 
     /// A command line, program first: Pi of this version in `mode` (`rpc` or `json`) with the
-    /// scripted model `model` and the permission extension, and nothing that a home directory
-    /// might add.
+    /// scripted model `model` and the permission extension at `extension` (see [`extension`]).
     #[must_use]
-    pub fn command(&self, version: Version, mode: &str, model: &str) -> Vec<String> {
+    pub fn command(
+        &self,
+        version: Version,
+        mode: &str,
+        model: &str,
+        extension: &Path,
+    ) -> Vec<String> {
         let mut words = vec![
             self.node.display().to_string(),
             self.script(version).display().to_string(),
         ];
-        let extension = extension();
-        for word in ["--mode", mode, "--model", &format!("fake/{model}"), "-e"] {
+        let model = format!("fake/{model}");
+        let extension = extension.display().to_string();
+        for word in ["--mode", mode, "--model", &model, "-e", &extension] {
             words.push(word.to_owned());
         }
-        words.push(extension.display().to_string());
         words
+    }
+
+    /// Environment that keeps Pi off the network and out of the caller's home.
+    #[must_use]
+    pub fn environment(&self, agent_dir: &Path) -> Vec<(String, String)> {
+        let dir = agent_dir.display().to_string();
+        let mut all = vec![
+            ("PI_CODING_AGENT_DIR", dir.clone()),
+            ("HOME", dir),
+            ("PI_OFFLINE", "1".into()),
+            ("PI_TELEMETRY", "0".into()),
+            ("PI_SKIP_VERSION_CHECK", "1".into()),
+            ("PATH", "/usr/local/bin:/usr/bin:/bin".into()),
+            ("LANG", "C.UTF-8".into()),
+        ];
+        // Pi 1.5.2 without its dependencies lacks jiti, through which it loads every extension,
+        // plain JavaScript too. The same release of it is among those of 0.73.1.
+        if let Some(modules) = self.modules() {
+            all.push(("NODE_PATH", modules.display().to_string()));
+        }
+        all.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+    }
+
+    /// The directory of 0.73.1's dependencies: inside the package or around it.
+    fn modules(&self) -> Option<PathBuf> {
+        self.old
+            .ancestors()
+            .map(|dir| dir.join("node_modules"))
+            .find(|dir| dir.join("jiti/package.json").exists())
     }
 
     /// Whether a user who is neither root nor the owner can run it, and if not, what is closed.
@@ -190,23 +238,6 @@ pub fn require_pi() -> Option<Installation> {
             None
         }
     }
-}
-
-/// Environment that keeps Pi off the network and out of the caller's home.
-#[must_use]
-pub fn environment(agent_dir: &Path) -> Vec<(String, String)> {
-    let dir = agent_dir.display().to_string();
-    [
-        ("PI_CODING_AGENT_DIR", dir.as_str()),
-        ("HOME", &dir),
-        ("PI_OFFLINE", "1"),
-        ("PI_TELEMETRY", "0"),
-        ("PI_SKIP_VERSION_CHECK", "1"),
-        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-        ("LANG", "C.UTF-8"),
-    ]
-    .map(|(k, v)| (k.to_owned(), v.to_owned()))
-    .to_vec()
 }
 
 /// Writes a settings directory for Pi: the provider `fake` at `base_url` with every script as a
