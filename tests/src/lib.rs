@@ -1,1 +1,14 @@
-//! Helpers for the scenario tests.
+//! What the scenario tests need: a scripted model server, the real Pi, a private suite, its
+//! clients, and a look at processes from outside.
+//!
+//! Nothing here is installed. Threads are used where a test has to serve and to look at the same
+//! time; the daemons have none.
+
+pub mod agents;
+pub mod client;
+pub mod model;
+pub mod pi;
+pub mod player;
+pub mod procs;
+pub mod suite;
+pub mod wait;

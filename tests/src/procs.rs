@@ -1,0 +1,200 @@
+//! Looking at processes from outside: children, descriptors, survivors.
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::wait::wait_for;
+
+/// One line of the process table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Process id.
+    pub pid: i32,
+    /// Parent's id.
+    pub parent: i32,
+    /// Real user id.
+    pub uid: u32,
+    /// State letter of `ps`; `Z` is a zombie.
+    pub state: char,
+    /// Title or command line, as the process wants it.
+    pub title: String,
+}
+
+/// The process table, by `ps`, which answers alike on all systems.
+///
+/// # Panics
+/// When `ps` cannot be run.
+#[must_use]
+pub fn table() -> Vec<Process> {
+    let out = Command::new("ps")
+        .args(["-axww", "-o", "pid=,ppid=,uid=,stat=,args="])
+        .output()
+        .unwrap_or_else(|e| panic!("cannot run ps: {e}"));
+    String::from_utf8_lossy(&out.stdout)
+        .lines()
+        .filter_map(parse_line)
+        .collect()
+}
+
+fn parse_line(line: &str) -> Option<Process> {
+    let mut words = line.split_whitespace();
+    Some(Process {
+        pid: words.next()?.parse().ok()?,
+        parent: words.next()?.parse().ok()?,
+        uid: words.next()?.parse().ok()?,
+        state: words.next()?.chars().next()?,
+        title: words.collect::<Vec<_>>().join(" "),
+    })
+}
+
+/// The direct children of a process, zombies too.
+#[must_use]
+pub fn children_of(pid: i32) -> Vec<Process> {
+    table().into_iter().filter(|p| p.parent == pid).collect()
+}
+
+/// All descendants of a process that still hang together.
+#[must_use]
+pub fn descendants_of(pid: i32) -> Vec<Process> {
+    let all = table();
+    let mut found: Vec<Process> = Vec::new();
+    let mut parents = vec![pid];
+    while let Some(parent) = parents.pop() {
+        for p in all.iter().filter(|p| p.parent == parent) {
+            parents.push(p.pid);
+            found.push(p.clone());
+        }
+    }
+    found
+}
+
+/// Whether the process exists and is not a zombie.
+#[must_use]
+pub fn alive(pid: i32) -> bool {
+    match kill(Pid::from_raw(pid), None) {
+        Err(Errno::ESRCH) => false,
+        _ => !table().iter().any(|p| p.pid == pid && p.state == 'Z'),
+    }
+}
+
+/// Sends a signal; an error is a failed test.
+///
+/// # Panics
+/// When the process does not exist or is not ours.
+pub fn signal(pid: i32, signal: Signal) {
+    // 0 and negative numbers would mean whole groups.
+    assert!(pid > 1, "will not signal {pid}");
+    kill(Pid::from_raw(pid), signal).unwrap_or_else(|e| panic!("cannot signal {pid}: {e}"));
+}
+
+/// Waits until a process is gone; false when it is not within `limit`.
+#[must_use]
+pub fn gone(pid: i32, limit: Duration) -> bool {
+    wait_for(limit, || (!alive(pid)).then_some(())).is_some()
+}
+
+/// Descriptors of a process and what they lead to (Linux; empty elsewhere or when forbidden).
+#[must_use]
+pub fn descriptors_of(pid: i32) -> Vec<(i32, PathBuf)> {
+    let Ok(dir) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    let mut all: Vec<_> = dir
+        .flatten()
+        .filter_map(|entry| {
+            let fd = entry.file_name().to_str()?.parse().ok()?;
+            Some((fd, std::fs::read_link(entry.path()).ok()?))
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+/// Processes that have a file below `dir` open, run from there or work there (Linux; none
+/// elsewhere): what a test left behind, whoever its parent is now. Not the caller.
+#[must_use]
+pub fn users_of(dir: &Path) -> Vec<i32> {
+    let Ok(all) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let me = std::process::id();
+    all.flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| u32::try_from(*pid) != Ok(me))
+        .filter(|pid| {
+            let of = |what: &str| std::fs::read_link(format!("/proc/{pid}/{what}"));
+            ["exe", "cwd"]
+                .iter()
+                .any(|what| of(what).is_ok_and(|p| p.starts_with(dir)))
+                || descriptors_of(*pid).iter().any(|(_, p)| p.starts_with(dir))
+        })
+        .collect()
+}
+
+/// A field of `/proc/PID/status` (Linux), for example `Seccomp` or `Uid`.
+#[must_use]
+pub fn status_field(pid: i32, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.trim().to_owned())
+}
+
+/// Whether any process still holds the lock file of `colibri-hostile`: true means survivors.
+///
+/// The file must have been there before the question; see the program's `COLIBRI_HOSTILE_LOCK`.
+///
+/// # Panics
+/// When the file cannot be opened: no answer must not look like a good one.
+#[must_use]
+pub fn held(lock: &Path) -> bool {
+    let file = OpenOptions::new()
+        .read(true)
+        .open(lock)
+        .unwrap_or_else(|e| panic!("cannot open {}: {e}", lock.display()));
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(_) => false,
+        Err((_, Errno::EWOULDBLOCK)) => true,
+        Err((_, e)) => panic!("cannot lock {}: {e}", lock.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wait::LONG;
+
+    #[test]
+    fn finds_its_own_child_and_sees_it_go() {
+        let me = i32::try_from(std::process::id()).expect("fits");
+        let mut child = Command::new("sleep").arg("100").spawn().expect("sleep");
+        let pid = i32::try_from(child.id()).expect("fits");
+        assert!(children_of(me).iter().any(|p| p.pid == pid));
+        assert!(descendants_of(me).iter().any(|p| p.pid == pid));
+        assert!(alive(pid));
+        signal(pid, Signal::SIGKILL);
+        // A zombie counts as gone: nobody has waited yet.
+        assert!(gone(pid, LONG));
+        child.wait().expect("reaped");
+        assert!(!alive(pid));
+    }
+
+    #[test]
+    fn a_held_lock_is_seen() {
+        let path = std::env::temp_dir().join(format!("colibri-held-{}", std::process::id()));
+        let file = std::fs::File::create(&path).expect("created");
+        assert!(!held(&path));
+        let lock = Flock::lock(file, FlockArg::LockShared).map_err(|(_, e)| e);
+        assert!(held(&path));
+        drop(lock);
+        assert!(!held(&path));
+        std::fs::remove_file(&path).expect("removed");
+    }
+}
