@@ -147,30 +147,31 @@ mod tests {
         for stop_first in [false, true] {
             let mut stage = Stage::Starting;
             let mut effects = Vec::new();
-            let mut feed = |stage: &mut Stage, h| {
-                let (next, e, deadline) = step(*stage, h, stop_first, GRACE).unwrap();
-                *stage = next;
+            let mut feed = |h| {
+                let (next, e, deadline) = step(stage, h, stop_first, GRACE).unwrap();
+                stage = next;
                 effects.extend_from_slice(e);
                 deadline
             };
-            feed(&mut stage, Happened::Started);
+            feed(Happened::Started);
             if !stop_first {
-                feed(&mut stage, Happened::StopWanted);
+                feed(Happened::StopWanted);
             }
             for _ in 0..3 {
-                assert!(feed(&mut stage, Happened::Deadline).is_some());
+                assert!(feed(Happened::Deadline).is_some());
             }
+            assert_eq!(feed(Happened::Ended), None);
+            assert_eq!(stage, Stage::Releasing);
             assert_eq!(
                 effects,
                 [
                     Effect::TellStop,
                     Effect::Signal(Kill::Term),
                     Effect::Signal(Kill::Kill),
-                    Effect::Signal(Kill::Kill)
+                    Effect::Signal(Kill::Kill),
+                    Effect::Release
                 ]
             );
-            assert_eq!(feed(&mut stage, Happened::Ended), None);
-            assert_eq!(stage, Stage::Releasing);
         }
     }
 
