@@ -66,6 +66,11 @@ impl Children {
         self.watch.as_ref().map(JailWatch::as_fd)
     }
 
+    /// The init's pipe, for confinement.
+    pub fn report(&self) -> Option<BorrowedFd<'_>> {
+        self.report.as_ref().and_then(Source::fd)
+    }
+
     /// Kills whatever is in the jail by giving it up. What the kernel says of the jail afterwards
     /// proves nothing any more.
     pub fn close_container(&mut self) {

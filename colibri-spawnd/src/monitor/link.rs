@@ -2,13 +2,11 @@
 //! a cursor when the socket takes them, so replay and live are one thing and a slow colibrid
 //! costs no memory.
 
-use std::os::fd::OwnedFd;
-
 use libcolibri::chan::{Chan, ChanError};
-use libcolibri::error::reason;
 use libcolibri::journal::Mark;
 use libcolibri::msg::{FromMonitor, Kill, RunKey, ToMonitor};
 use libcolibri::{debug, warn};
+use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
 use super::ledger::Ledger;
@@ -47,13 +45,13 @@ impl Link {
     /// # Errors
     /// When the peer is gone already.
     pub fn new(
-        fd: OwnedFd,
+        stream: UnixStream,
         registry: &Registry,
         token: Token,
         key: RunKey,
         last_seq: u64,
     ) -> Result<Link, ChanError> {
-        let mut chan = Chan::new(fd).map_err(ChanError::Io)?;
+        let mut chan = Chan::over(stream);
         registry
             .register(
                 chan.source(),

@@ -3,21 +3,13 @@
 
 use std::collections::VecDeque;
 
+use libcolibri::config::OnSettled;
 use libcolibri::msg::{Kill, ToMonitor};
 use libcolibri::pi::command::{self, Reply as PiReply};
 use libcolibri::pi::event::{Disposition, Event as PiEvent, Response};
 use libcolibri::pi::{fold, Fold, Input};
 use libcolibri::record::{Command, Dialog, Ended, Mode, Proof, Record};
 use libcolibri::state::{Container, Exit, Phase, State};
-
-/// What happens to an agent whose work has settled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnSettled {
-    /// It is ended.
-    End,
-    /// It stays for more.
-    Stay,
-}
 
 /// What a run's monitor is told at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -462,7 +454,7 @@ impl Machine {
             return;
         }
         let settled = self.fold.settled() || (self.fruitless.is_some() && at_rest);
-        if self.setup.on_settled == OnSettled::Stay && self.setup.mode == Mode::Rpc {
+        if self.setup.on_settled == OnSettled::Stay {
             return;
         }
         if !settled || !self.prompted {
@@ -561,7 +553,8 @@ impl Machine {
     fn empty(&mut self, proof: Proof, tail: Tail, now: u64, fx: &mut Vec<Effect>) {
         let exit = self.exited.unwrap_or(Exit::Unseen);
         self.fail_due(|_| true, "the agent has exited", fx);
-        self.fold(Input::Exit(exit), now, fx);
+        let asked = self.stopping;
+        self.fold(Input::Exit { exit, asked }, now, fx);
         let view = self.fold.view().clone();
         let mut end = (view.state, view.reason);
         let mut proof = proof;

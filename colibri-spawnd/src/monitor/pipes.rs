@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -51,6 +51,16 @@ impl Source {
         Ok(Source { fd: Some(fd) })
     }
 
+    /// A pipe that is not there.
+    pub fn none() -> Source {
+        Source { fd: None }
+    }
+
+    /// The descriptor, for confinement.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(AsFd::as_fd)
+    }
+
     /// Reads once; closes the pipe at its end.
     pub fn read(&mut self, buf: &mut [u8]) -> Got {
         let Some(fd) = &self.fd else {
@@ -90,10 +100,23 @@ impl Sink {
         registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::WRITABLE)?;
         Ok(Sink {
             fd: Some(fd),
+            ..Sink::none()
+        })
+    }
+
+    /// A pipe that is not there.
+    pub fn none() -> Sink {
+        Sink {
+            fd: None,
             queue: VecDeque::new(),
             at: 0,
             written: 0,
-        })
+        }
+    }
+
+    /// The descriptor, for confinement.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(AsFd::as_fd)
     }
 
     /// Queues one write.

@@ -1,25 +1,26 @@
 //! The monitor's loop: one thread, one poll, one deadline. It reads, writes and waits; what all
 //! that means is [`super::machine`]'s to say.
 
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::UnixListener;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use libcolibri::chan::ChanError;
 use libcolibri::error::reason;
 use libcolibri::msg::{FromMonitor, RunKey, ToMonitor};
 use libcolibri::pi::Parser;
 use libcolibri::sandbox::Confined;
+use libcolibri::signals::Signals;
 use libcolibri::{debug, sys, warn};
-use mio::net::UnixStream;
+use mio::net::{UnixListener, UnixStream};
 use mio::{Events, Poll, Token};
 
 use super::children::Children;
 use super::core::{now, Core};
 use super::link::{log_end, Link, Pumped};
 use super::machine::{Event, Tail};
-use super::pipes::{Got, Sink, Source, TailText};
+use super::pipes::{Got, Source, TailText};
+use crate::monitor_args::Args;
 
 /// The loop's names for its descriptors; each connection gets the next number from [`LINKS`] up,
 /// so that a late event of a closed one is nobody's.
@@ -66,22 +67,12 @@ struct Ready {
 
 /// What the loop has of the agent.
 pub struct Agent {
-    /// Its stdin.
-    pub stdin: Sink,
     /// Its stdout.
     pub stdout: Source,
     /// Its stderr.
     pub stderr: Source,
     /// It and its tree.
     pub children: Children,
-}
-
-/// Signals, as bytes and as a flag.
-pub struct Signals {
-    /// A byte for each.
-    pub pipe: UnixStream,
-    /// SIGTERM has come.
-    pub term: Arc<AtomicBool>,
 }
 
 /// Everything the loop holds.
@@ -94,7 +85,8 @@ pub struct Shell {
     tail: TailText,
     children: Children,
     signals: Signals,
-    listener: UnixListener,
+    /// Missing only where the launch failed before it was bound.
+    listener: Option<UnixListener>,
     link: Option<Link>,
     links: usize,
     key: RunKey,
@@ -120,16 +112,15 @@ impl Shell {
     /// Puts the parts together.
     pub fn new(
         poll: Poll,
-        core: impl FnOnce(Sink) -> Core,
+        core: Core,
         agent: Agent,
         signals: Signals,
-        listener: UnixListener,
-        key: RunKey,
-        colibrid: u32,
+        listener: Option<UnixListener>,
+        args: &Args,
     ) -> Shell {
         Shell {
             poll,
-            core: core(agent.stdin),
+            core,
             parser: Parser::new(),
             stdout: agent.stdout,
             stderr: agent.stderr,
@@ -139,8 +130,8 @@ impl Shell {
             listener,
             link: None,
             links: 0,
-            key,
-            colibrid,
+            key: args.key,
+            colibrid: args.colibrid_uid,
             // Whatever came before the descriptors were registered gave no edge.
             ready: Ready {
                 stdin: true,
@@ -158,17 +149,34 @@ impl Shell {
         }
     }
 
-    /// The children, for confinement.
-    pub fn children(&self) -> &Children {
-        &self.children
+    /// Every descriptor of the loop with its role in the monitor's confinement.
+    pub fn held(&self) -> Vec<(BorrowedFd<'_>, &'static str)> {
+        let some = [
+            (self.core.stdin.fd(), "agent stdin"),
+            (self.stdout.fd(), "agent stdout"),
+            (self.stderr.fd(), "agent stderr"),
+            (self.listener.as_ref().map(AsFd::as_fd), "listener"),
+            (self.children.jail(), "container"),
+            (self.children.watch(), "inner queue"),
+            (self.children.report(), "init"),
+            (Some(self.poll.registry().as_fd()), "poll"),
+            (Some(self.core.ledger.journal().as_fd()), "journal"),
+        ];
+        let open = some.into_iter();
+        open.filter_map(|(fd, role)| Some((fd?, role))).collect()
     }
 
-    /// Makes `fd` the connection to colibrid.
-    pub fn connect(&mut self, fd: OwnedFd) {
+    /// The signals, whose descriptors belong to nobody that could lend them.
+    pub fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    /// Makes `stream` the connection to colibrid; it must be non-blocking.
+    pub fn connect(&mut self, stream: UnixStream) {
         self.links += 1;
         let token = Token(LINKS + self.links);
         let last = self.core.ledger.last_seq();
-        match Link::new(fd, self.poll.registry(), token, self.key, last) {
+        match Link::new(stream, self.poll.registry(), token, self.key, last) {
             Ok(link) => {
                 self.link = Some(link);
                 self.ready.link = true;
@@ -189,7 +197,7 @@ impl Shell {
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
                 Err(e) => {
                     // Without events there is no supervision; our death ends the run.
                     warn!("cannot wait for events: {}", reason(&e));
@@ -218,20 +226,21 @@ impl Shell {
     fn turn(&mut self) {
         if std::mem::take(&mut self.ready.children) {
             self.read_signals();
+            self.collect();
         }
         self.read_stdout();
         self.read_stderr();
         if std::mem::take(&mut self.ready.stdin) {
             self.core.stdin_ready();
         }
-        self.children();
         if std::mem::take(&mut self.ready.link) {
-            self.hear_link();
+            self.hear();
         }
         if std::mem::take(&mut self.ready.accept) {
             self.accept();
         }
         self.timers();
+        self.conclude();
         self.speak();
     }
 
@@ -270,9 +279,9 @@ impl Shell {
     // ---- the agent ----
 
     fn read_signals(&mut self) {
-        let mut bytes = [0; 64];
-        while matches!(std::io::Read::read(&mut self.signals.pipe, &mut bytes), Ok(n) if n > 0) {}
-        if self.signals.term.swap(false, Ordering::Relaxed) {
+        // SIGCHLD needs no more than the waking; a hangup or an interrupt meant for a terminal's
+        // foreground group is not for us.
+        if self.signals.take().contains(&nix::libc::SIGTERM) {
             self.core.feed(Event::Command(ToMonitor::Stop));
         }
     }
@@ -309,11 +318,159 @@ impl Shell {
         }
     }
 
-    fn children(&mut self) {
-        todo_children(self);
-    }
-
+    /// What the children's end means, in the order in which it can be known.
     fn collect(&mut self) {
         self.children.collect();
+        if let Some(exit) = self.children.new_exit() {
+            debug!("the agent has ended: {exit:?}");
+            self.core.feed(Event::Exited(exit));
+        }
+    }
+
+    /// The end, once the tree is proven empty and what it had written is read.
+    fn conclude(&mut self) {
+        if self.empty || self.core.ledger.is_full() {
+            return;
+        }
+        let Some(proof) = self.children.proof() else {
+            return;
+        };
+        self.empty = true;
+        self.drain();
+        let core = &mut self.core;
+        self.parser.finish(&mut |event| core.feed(Event::Pi(event)));
+        let tail = Tail {
+            stderr: self.tail.text(),
+            lines: self.parser.lines(),
+            bytes: self.parser.bytes(),
+            malformed: self.parser.malformed(),
+        };
+        self.core.feed(Event::Empty(proof, tail));
+    }
+
+    /// Reads what is left in the pipes. Nobody of the run can write any more, so they run dry,
+    /// whether or not somebody else still holds an end.
+    fn drain(&mut self) {
+        let mut left = LEFT_IN_PIPE;
+        while let (true, Got::Bytes(n)) = (left > 0, self.stdout.read(&mut self.buf)) {
+            self.parse(n);
+            left = left.saturating_sub(n);
+        }
+        left = LEFT_IN_PIPE;
+        while let (true, Got::Bytes(n)) = (left > 0, self.stderr.read(&mut self.buf)) {
+            self.tail.push(&self.buf[..n]);
+            left = left.saturating_sub(n);
+        }
+    }
+
+    // ---- colibrid ----
+
+    /// Takes in what colibrid has sent.
+    fn hear(&mut self) {
+        for _ in 0..COMMANDS {
+            if self.core.ledger.is_full() {
+                break;
+            }
+            let Some(link) = &mut self.link else {
+                return;
+            };
+            match link.recv(self.core.ledger.last_seq()) {
+                Ok(None) => return,
+                Ok(Some(ToMonitor::Resume { .. })) => self.core.feed(Event::Linked),
+                Ok(Some(command)) => self.core.feed(Event::Command(command)),
+                Err(e) => return self.unlink(&e),
+            }
+        }
+        self.ready.link = true;
+    }
+
+    fn unlink(&mut self, e: &ChanError) {
+        log_end(e);
+        if let Some(link) = self.link.take() {
+            let resumed = link.is_resumed();
+            link.close(self.poll.registry());
+            self.ready.link = false;
+            self.ready.pump = false;
+            if resumed {
+                self.core.feed(Event::Unlinked);
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.as_ref().map(UnixListener::accept) {
+                Some(Ok((stream, _))) => self.admit(stream),
+                Some(Err(e)) => match e.kind() {
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted => {}
+                    ErrorKind::WouldBlock => return,
+                    _ => return warn!("cannot accept a connection: {}", reason(&e)),
+                },
+                None => return,
+            }
+        }
+    }
+
+    /// One colibrid at a time, and nobody else.
+    fn admit(&mut self, stream: UnixStream) {
+        match sys::peer_cred(stream.as_fd()) {
+            Ok(peer) if peer.uid == self.colibrid || peer.uid == 0 => {}
+            Ok(peer) => return warn!("refused a connection of uid {}", peer.uid),
+            Err(e) => return warn!("cannot learn who connected: {}", reason(&e)),
+        }
+        // The old one may be gone without our having looked.
+        self.hear();
+        if self.link.is_some() {
+            return warn!("refused a second connection");
+        }
+        self.connect(stream);
+    }
+
+    /// Tells colibrid what there is to tell.
+    fn speak(&mut self) {
+        let ask = self.core.ask.take();
+        let due = self.activity_due().is_some_and(|at| at <= now());
+        let Some(link) = &mut self.link else {
+            return;
+        };
+        let said = ask
+            .map_or(Ok(()), |kill| link.ask_kill(kill))
+            .and_then(|()| link.pump(&self.core.ledger));
+        match said {
+            Ok(pumped) => self.ready.pump = pumped == Pumped::More,
+            Err(e) => return self.unlink(&e),
+        }
+        if due {
+            let activity = FromMonitor::Activity {
+                at_ms: self.told.last_ms,
+                lines: self.parser.lines(),
+                bytes: self.parser.bytes(),
+            };
+            self.told.at = now();
+            match link.mention(&activity) {
+                Ok(true) => self.told.bytes = self.parser.bytes(),
+                Ok(false) => {}
+                Err(e) => self.unlink(&e),
+            }
+        }
+    }
+
+    /// When colibrid is due a word about a stream that moves.
+    fn activity_due(&self) -> Option<u64> {
+        let listens = self.link.as_ref().is_some_and(Link::is_resumed);
+        let moved = self.parser.bytes() != self.told.bytes;
+        (listens && moved && !self.core.finished).then_some(self.told.at + ACTIVITY_MS)
+    }
+
+    /// Whether the end is in the journal and colibrid has it, or cannot be waited for.
+    fn is_over(&mut self) -> bool {
+        if !self.core.finished || !self.core.ledger.is_written() {
+            return false;
+        }
+        let Some(link) = &self.link else {
+            return true;
+        };
+        let until = *self.farewell.get_or_insert(now() + FAREWELL_MS);
+        link.is_even(&self.core.ledger) || now() >= until
     }
 }

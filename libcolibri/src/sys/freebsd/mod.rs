@@ -20,6 +20,9 @@ use nix::unistd::{sysconf, SysconfVar};
 
 use super::PeerCred;
 
+/// Where the config is looked for.
+pub const CONFIG_FILE: &str = "/usr/local/etc/colibri/colibri.conf";
+
 /// `LOCAL_PEERCRED` read whole: nix's type hides the process id.
 pub(super) fn peer_cred(fd: BorrowedFd<'_>) -> io::Result<PeerCred> {
     // SAFETY: integers, and a union of a pointer and a pid: all zeroes is a valid value.

@@ -19,6 +19,9 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use super::PeerCred;
 
+/// Where the config is looked for.
+pub const CONFIG_FILE: &str = "/etc/colibri/colibri.conf";
+
 /// More supplementary groups than this are refused: nobody has them, and a list is allocated.
 const MAX_GROUPS: usize = 65_536;
 
