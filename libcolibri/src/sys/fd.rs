@@ -23,6 +23,13 @@ pub fn inherit(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Borrows a descriptor from something that owns it but only tells its number (`mio::Poll`, and a
+/// number found by [`open_descriptors`], which whoever owns it must keep open meanwhile).
+pub fn borrow<T: AsRawFd + ?Sized>(owner: &T) -> BorrowedFd<'_> {
+    // SAFETY: the owner is borrowed for as long as the result, and doesn't close it meanwhile.
+    unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
+}
+
 fn set_cloexec(fd: BorrowedFd<'_>) -> io::Result<()> {
     let flags = FdFlag::from_bits_retain(fcntl::fcntl(fd, FcntlArg::F_GETFD)?);
     fcntl::fcntl(fd, FcntlArg::F_SETFD(flags | FdFlag::FD_CLOEXEC))?;

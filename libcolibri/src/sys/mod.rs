@@ -29,7 +29,8 @@ pub use system::namespace;
 pub use clock::{mono_ms, wall_ms};
 pub use cred::{drop_to, peer_cred, Ids, PeerCred};
 pub use fd::{
-    cloexec_from, close_from, dup_to, flock_exclusive_nb, inherit, lock_is_held, open_descriptors,
+    borrow, cloexec_from, close_from, dup_to, flock_exclusive_nb, inherit, lock_is_held,
+    open_descriptors,
 };
 pub use nix::sys::resource::Resource;
 pub use nix::sys::signal::Signal;

@@ -207,6 +207,12 @@ impl Jail {
         Ok(())
     }
 
+    /// Its descriptor, to be watched.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
     /// The bare descriptor, to be handed through exec by number.
     #[must_use]
     pub fn into_descriptor(self) -> OwnedFd {
