@@ -137,7 +137,10 @@ fn compare(row: &Row) -> Vec<String> {
     // The reference cuts reasons at 40 characters.
     let start: String = reason.chars().take(40).collect();
     if start.trim_end() != row.reason.trim_end() {
-        differences.push(format!("{}: reason {start:?}, not {:?}", row.name, row.reason));
+        differences.push(format!(
+            "{}: reason {start:?}, not {:?}",
+            row.name, row.reason
+        ));
     }
     let expected: Vec<String> = row
         .transitions
@@ -148,7 +151,11 @@ fn compare(row: &Row) -> Vec<String> {
         Some(count) => {
             let count: usize = count[1..].parse().expect("a count");
             if seen.len() != count {
-                differences.push(format!("{}: {} transitions, not {count}", row.name, seen.len()));
+                differences.push(format!(
+                    "{}: {} transitions, not {count}",
+                    row.name,
+                    seen.len()
+                ));
             }
         }
         None if seen != expected => {
@@ -187,7 +194,8 @@ fn the_whole_set_folds_as_expected() {
         // Written to the terminal even when the test harness captures output.
         None => {
             use std::io::Write;
-            let note = b"note: COLIBRI_PI_TRACES is not set, the whole set of recordings was not run\n";
+            let note =
+                b"note: COLIBRI_PI_TRACES is not set, the whole set of recordings was not run\n";
             let _ = std::io::stderr().write_all(note);
         }
     }

@@ -120,10 +120,7 @@ mod tests {
             &line("st1", Command::Steer("a\nb\u{2028}")),
             "{\"id\": \"st1\", \"type\": \"steer\", \"message\": \"a\\nb\u{2028}\"}",
         );
-        same(
-            &line("", Command::GetState),
-            r#"{"type": "get_state"}"#,
-        );
+        same(&line("", Command::GetState), r#"{"type": "get_state"}"#);
         same(
             &reply("5fa9", Reply::Value("green")),
             r#"{"type": "extension_ui_response", "id": "5fa9", "value": "green"}"#,

@@ -381,12 +381,7 @@ impl Fields {
                 assistant: self.assistant == Some(true),
             },
             Kind::MessageEnd if self.assistant == Some(true) => {
-                return Some(answer(
-                    self.stop,
-                    s.error_message,
-                    self.usage,
-                    self.text,
-                ))
+                return Some(answer(self.stop, s.error_message, self.usage, self.text))
             }
             Kind::ToolStart => Event::ToolStart {
                 id: s.tool_id,

@@ -6,19 +6,16 @@
 //! answer decides between done and error; exit 0 alone proves nothing.
 
 use super::event::{Answer, Dialect, Disposition, Event, Response, Retry, Stop};
+use super::open::Open;
 use super::text;
-use crate::record::{clip, Closed, Dialog, Mode, Record, SHORT};
+use super::view::View;
+use crate::record::{Closed, Mode, Record};
 use crate::state::{Exit, Phase, State, Usage};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// How long a Pi without `agent_settled` must be quiet after `agent_end` until its work counts as
 /// finished, milliseconds: five times the longest gap seen within a settling sequence (53 ms, on a
 /// loaded machine).
 pub const SETTLE_MS: u64 = 250;
-/// Open tools that are told apart; more are only counted.
-const TOOLS: usize = 256;
-/// Open dialogs that are kept; more are treated as if they had been overtaken.
-const DIALOGS: usize = 32;
 
 /// How the fold is used.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,53 +69,11 @@ enum Run {
     Settled,
 }
 
-/// A state as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    /// State.
-    pub state: State,
-    /// Phase.
-    pub phase: Phase,
-    /// Why; empty when there is nothing to say.
-    pub reason: String,
-    /// When it ends by itself, on the caller's clock; 0 = unknown.
-    pub until_ms: u64,
-}
-
-impl View {
-    fn new(state: State, phase: Phase, reason: &str) -> View {
-        View {
-            state,
-            phase,
-            reason: reason.to_owned(),
-            until_ms: 0,
-        }
-    }
-}
-
 /// A wait whose end is known.
 #[derive(Debug)]
 struct Wait {
     until_ms: u64,
     reason: String,
-}
-
-/// A tool that has begun and not ended.
-#[derive(Debug, Clone, Copy)]
-struct Tool {
-    /// Hash of the call id: constant memory, whatever ids the stream invents.
-    id: u64,
-    /// Place in the order of all tool starts.
-    serial: u64,
-}
-
-#[derive(Debug)]
-struct OpenDialog {
-    request: String,
-    /// 0 = never.
-    deadline_ms: u64,
-    /// Tools that started before this place can be the one that asks.
-    serial: u64,
 }
 
 /// The state machine. One per agent process.
@@ -129,9 +84,7 @@ pub struct Fold {
     /// This Pi says `agent_settled`, so `agent_end` alone never finishes the work.
     settles: bool,
     rpc: bool,
-    tools: Vec<Tool>,
-    untold_tools: u64,
-    tool_serial: u64,
+    open: Open,
     compactions: u32,
     retry: Option<Wait>,
     summary_retry: Option<Wait>,
@@ -143,7 +96,6 @@ pub struct Fold {
     aborted: bool,
     /// Aborts that we wrote and that Pi has not replied to.
     aborts_pending: u32,
-    dialogs: Vec<OpenDialog>,
     /// When the quiet after `agent_end` is long enough; 0 = not waiting for that.
     settle_at_ms: u64,
     /// What is shown while nothing is going on.
@@ -164,9 +116,7 @@ impl Fold {
             run: Run::None,
             settles: false,
             rpc: options.mode != Some(Mode::Json),
-            tools: Vec::new(),
-            untold_tools: 0,
-            tool_serial: 0,
+            open: Open::default(),
             compactions: 0,
             retry: None,
             summary_retry: None,
@@ -176,7 +126,6 @@ impl Fold {
             usage: Usage::default(),
             aborted: false,
             aborts_pending: 0,
-            dialogs: Vec::new(),
             settle_at_ms: 0,
             rest: starting.clone(),
             stopping: false,
@@ -201,21 +150,20 @@ impl Fold {
     /// Whether there was work and none is left: an RPC agent can be given more, or be ended.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.run == Run::Settled && self.compactions == 0 && self.dialogs.is_empty()
+        self.run == Run::Settled && self.compactions == 0 && !self.open.waits()
     }
 
     /// Whether this dialog still waits for an answer.
     #[must_use]
     pub fn is_open(&self, request: &str) -> bool {
-        self.dialogs.iter().any(|d| d.request == request)
+        self.open.is_waiting(request)
     }
 
     /// When [`Input::Tick`] is due, on the clock of `at_ms`; `None` = no cause to wake up.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        let dialogs = self.dialogs.iter().map(|d| d.deadline_ms);
-        let all = dialogs.chain(std::iter::once(self.settle_at_ms));
-        all.filter(|&at| at != 0).min()
+        let settle = Some(self.settle_at_ms).filter(|&at| at != 0);
+        settle.into_iter().chain(self.open.deadline()).min()
     }
 
     /// Takes one input at `at_ms` (any clock that does not step back, the same one in every call) and
@@ -243,7 +191,7 @@ impl Fold {
                 } else {
                     Closed::Answered
                 };
-                self.close_dialogs(out, how, |d| d.request == request);
+                self.open.answered(request, how, out);
             }
             Input::Stopping => self.stopping = true,
             Input::Finishing => self.finishing = true,
@@ -279,10 +227,9 @@ impl Fold {
     }
 
     fn current(&self) -> View {
-        if !self.dialogs.is_empty() {
+        if self.open.waits() {
             let mut view = View::new(State::Blocked, Phase::None, "user");
-            let deadlines = self.dialogs.iter().map(|d| d.deadline_ms);
-            view.until_ms = deadlines.filter(|&at| at != 0).min().unwrap_or(0);
+            view.until_ms = self.open.deadline().unwrap_or(0);
             return view;
         }
         if let Some(wait) = self.retry.as_ref().or(self.summary_retry.as_ref()) {
@@ -292,7 +239,7 @@ impl Fold {
         }
         let phase = if self.compactions > 0 {
             Phase::Compacting
-        } else if self.run == Run::Open && (!self.tools.is_empty() || self.untold_tools > 0) {
+        } else if self.run == Run::Open && self.open.has_tools() {
             Phase::Tool
         } else if self.run == Run::Open {
             Phase::Model
@@ -333,14 +280,14 @@ impl Fold {
             Event::AgentStart => self.agent_start(out),
             Event::Answer(answer) => self.answered(answer, out),
             Event::ToolStart { id, name } => self.tool_start(id, name, out),
-            Event::ToolUpdate { id } => self.tool_update(&id, out),
+            Event::ToolUpdate { id } => self.open.tool_update(&id, out),
             Event::ToolEnd {
                 id,
                 name,
                 failed,
                 duration_ms,
             } => {
-                self.tool_over(&id, out);
+                self.open.tool_end(&id, out);
                 out.push(Record::ToolEnd {
                     id,
                     name,
@@ -351,7 +298,7 @@ impl Fold {
             Event::AgentEnd { will_retry } => self.agent_end(will_retry, at_ms, out),
             Event::AgentSettled { aborted } => {
                 self.settles = true;
-                self.run_over(out);
+                self.open.clear(out);
                 self.settle(aborted, out);
             }
             Event::RetryStart(retry) => {
@@ -369,7 +316,10 @@ impl Fold {
                 self.summary_retry = Some(wait(&retry, at_ms));
             }
             Event::SummaryRetryOver => self.summary_retry = None,
-            Event::Asked(dialog) => self.asked(dialog, at_ms, out),
+            Event::Asked(dialog) => {
+                self.settle_at_ms = 0;
+                self.open.asked(dialog, at_ms, out);
+            }
             Event::Response(response) => self.response(&response, out),
             Event::TurnStart
             | Event::MessageStart { .. }
@@ -380,22 +330,15 @@ impl Fold {
     }
 
     fn agent_start(&mut self, out: &mut Vec<Record>) {
-        self.run_over(out);
+        self.open.clear(out);
+        // An abort that Pi has not replied to may meet this very run, if it continues the same work.
+        self.aborted = self.aborts_pending > 0 && self.run != Run::Settled;
         self.run = Run::Open;
         self.retry = None;
         self.promised = false;
         self.settle_at_ms = 0;
         self.last = None;
         self.answer.clear();
-        // An abort that Pi has not replied to may meet this very run.
-        self.aborted = self.aborts_pending > 0;
-    }
-
-    /// Whatever was open inside the run is over with it.
-    fn run_over(&mut self, out: &mut Vec<Record>) {
-        self.tools.clear();
-        self.untold_tools = 0;
-        self.close_dialogs(out, Closed::Overtaken, |_| true);
     }
 
     fn answered(&mut self, answer: Answer, out: &mut Vec<Record>) {
@@ -408,7 +351,7 @@ impl Fold {
     }
 
     fn agent_end(&mut self, will_retry: Option<bool>, at_ms: u64, out: &mut Vec<Record>) {
-        self.run_over(out);
+        self.open.clear(out);
         self.run = Run::Ended;
         self.retry = None;
         self.promised = will_retry == Some(true);
@@ -468,18 +411,10 @@ impl Fold {
             // Somebody else, or a recording: the reply is the only trace of the abort. It can come
             // after the end, so it also explains an end that reads like an abort.
             "abort" if response.success => self.abort_shown(out),
-            "prompt" if response.disposition == Some(Disposition::Handled) => {
-                if self.run == Run::None {
-                    self.rest.reason = "handled".to_owned();
-                }
+            "prompt" if response.disposition == Some(Disposition::Handled) && !self.had_run() => {
+                self.rest.reason = "handled".to_owned();
             }
-            "get_state" if self.guessing() => {
-                let quiet = response.is_streaming == Some(false)
-                    && response.is_compacting != Some(true);
-                if quiet && self.run == Run::Ended && !self.more_expected() {
-                    self.settle(None, out);
-                }
-            }
+            "get_state" if self.guessing() && says_quiet(response) => self.settle_guess(out),
             _ => {}
         }
     }
@@ -505,104 +440,35 @@ impl Fold {
         }
     }
 
-    // ---- tools and dialogs ----
-
     fn tool_start(&mut self, id: String, name: String, out: &mut Vec<Record>) {
-        // Pi asks for permission before it goes on to the next call.
-        self.close_dialogs(out, Closed::Overtaken, |_| true);
         if self.run != Run::Open {
             self.run = Run::Open;
             self.settle_at_ms = 0;
         }
-        let key = hash(&id);
-        self.tools.retain(|t| t.id != key);
-        self.tool_serial += 1;
-        if self.tools.len() < TOOLS {
-            self.tools.push(Tool {
-                id: key,
-                serial: self.tool_serial,
-            });
-        } else {
-            self.untold_tools = self.untold_tools.saturating_add(1);
-        }
+        self.open.tool_start(&id, out);
         out.push(Record::ToolStart { id, name });
-    }
-
-    /// Output of a tool shows that it is not the one that waits; a dialog that only it can have
-    /// opened is over.
-    fn tool_update(&mut self, id: &str, out: &mut Vec<Record>) {
-        let key = hash(id);
-        let others: Vec<u64> = self.serials_but(key);
-        self.close_dialogs(out, Closed::Overtaken, |d| {
-            !others.iter().any(|&serial| serial <= d.serial)
-        });
-    }
-
-    fn tool_over(&mut self, id: &str, out: &mut Vec<Record>) {
-        let key = hash(id);
-        self.tool_update(id, out);
-        let before = self.tools.len();
-        self.tools.retain(|t| t.id != key);
-        if self.tools.len() == before {
-            self.untold_tools = self.untold_tools.saturating_sub(1);
-        }
-    }
-
-    fn serials_but(&self, key: u64) -> Vec<u64> {
-        let others = self.tools.iter().filter(|t| t.id != key);
-        others.map(|t| t.serial).collect()
-    }
-
-    fn asked(&mut self, mut dialog: Dialog, at_ms: u64, out: &mut Vec<Record>) {
-        self.settle_at_ms = 0;
-        dialog.request.truncate(clip(&dialog.request, SHORT).len());
-        let request = dialog.request.clone();
-        self.close_dialogs(out, Closed::Overtaken, |d| d.request == request);
-        if self.dialogs.len() == DIALOGS {
-            let oldest = self.dialogs[0].request.clone();
-            self.close_dialogs(out, Closed::Overtaken, |d| d.request == oldest);
-        }
-        self.dialogs.push(OpenDialog {
-            request,
-            deadline_ms: match dialog.timeout_ms {
-                0 => 0,
-                timeout => at_ms.saturating_add(timeout),
-            },
-            serial: self.tool_serial,
-        });
-        out.push(Record::Asked(dialog));
-    }
-
-    fn close_dialogs(
-        &mut self,
-        out: &mut Vec<Record>,
-        how: Closed,
-        over: impl Fn(&OpenDialog) -> bool,
-    ) {
-        self.dialogs.retain(|d| {
-            if !over(d) {
-                return true;
-            }
-            out.push(Record::Settled {
-                request: d.request.clone(),
-                how,
-            });
-            false
-        });
     }
 
     // ---- time ----
 
     fn deadlines(&mut self, at_ms: u64, out: &mut Vec<Record>) {
         let late = |at: u64| at != 0 && at <= at_ms;
-        self.close_dialogs(out, Closed::TimedOut, |d| late(d.deadline_ms));
+        self.open.time_out(at_ms, out);
         if late(self.settle_at_ms) {
             self.settle_at_ms = 0;
-            if self.run == Run::Ended && !self.more_expected() {
-                self.settle(None, out);
-            }
+            self.settle_guess(out);
         }
         self.show(out);
+    }
+
+    fn settle_guess(&mut self, out: &mut Vec<Record>) {
+        if self.run == Run::Ended && !self.more_expected() {
+            self.settle(None, out);
+        }
+    }
+
+    fn had_run(&self) -> bool {
+        self.run != Run::None
     }
 
     /// Whether the end of work has to be guessed: a live RPC agent that has never said `agent_settled`.
@@ -625,7 +491,7 @@ impl Fold {
 
     /// No work is left: the last answer decides what came of it.
     fn settle(&mut self, aborted: Option<bool>, out: &mut Vec<Record>) {
-        let had_run = self.run != Run::None;
+        let had_run = self.had_run();
         let first = self.run != Run::Settled;
         self.run = if had_run { Run::Settled } else { Run::None };
         self.retry = None;
@@ -639,7 +505,9 @@ impl Fold {
             // The abort came when the answer was already complete.
             Some((Stop::Stop, _)) => View::new(State::Done, Phase::None, ""),
             _ if self.aborted => View::new(State::Idle, Phase::None, "aborted"),
-            Some((Stop::Error, error)) => View::new(State::Error, Phase::None, &text::reason(error)),
+            Some((Stop::Error, error)) => {
+                View::new(State::Error, Phase::None, &text::reason(error))
+            }
             _ => View::new(State::Done, Phase::None, ""),
         };
         if first && !self.answer.is_empty() {
@@ -653,7 +521,7 @@ impl Fold {
         let cut = self.run == Run::Open
             || self.more_expected()
             || (self.run == Run::Ended && self.settles);
-        self.run_over(out);
+        self.open.clear(out);
         if exit == Exit::Code(0) && self.run == Run::Ended && !cut {
             self.settle(None, out);
         }
@@ -685,7 +553,7 @@ impl Fold {
             Exit::Unseen => return error("monitor lost"),
         };
         // 128 + n is how Pi's handler reports the signal that we ended it with.
-        if kept && (number < 0 || number > 128) {
+        if kept && !(0..=128).contains(&number) {
             return self.rest.clone();
         }
         if self.stopping {
@@ -700,6 +568,10 @@ impl Fold {
     }
 }
 
+fn says_quiet(state: &Response) -> bool {
+    state.is_streaming == Some(false) && state.is_compacting != Some(true)
+}
+
 fn wait(retry: &Retry, at_ms: u64) -> Wait {
     let reason = format!(
         "{}/{} {}",
@@ -711,10 +583,4 @@ fn wait(retry: &Retry, at_ms: u64) -> Wait {
         until_ms: at_ms.saturating_add(retry.delay_ms),
         reason: reason.trim_end().to_owned(),
     }
-}
-
-fn hash(id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    hasher.finish()
 }

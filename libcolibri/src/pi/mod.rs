@@ -9,9 +9,12 @@ pub mod event;
 mod fields;
 pub mod fold;
 mod json;
+mod open;
 pub mod stream;
 mod text;
+mod view;
 
 pub use event::Event;
 pub use fold::{Fold, Input, Options};
 pub use stream::Parser;
+pub use view::View;

@@ -112,7 +112,10 @@ mod tests {
 
     #[test]
     fn reasons_are_one_clean_line() {
-        assert_eq!(reason(" 502 \r\n<html>\u{1b}[31m\tbad  "), "502 <html> [31m bad");
+        assert_eq!(
+            reason(" 502 \r\n<html>\u{1b}[31m\tbad  "),
+            "502 <html> [31m bad"
+        );
         assert_eq!(
             reason("401 Incorrect API key provided: fake-key"),
             "401 Incorrect API key provided: fake-key"
