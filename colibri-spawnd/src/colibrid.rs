@@ -14,6 +14,7 @@ use libcolibri::msg::{FromSpawnd, Kill, Proven, Refusal, RunKey, ToSpawnd};
 use libcolibri::state::Container;
 use libcolibri::sys::{self, Signal};
 use libcolibri::{debug, info, warn};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::unistd::{fchown, Gid};
 
@@ -119,7 +120,11 @@ impl Spawnd {
             .register(self.chan.source(), COLIBRID, both)
             .or_fatal("watch the channel to colibrid")?;
         poll.registry()
-            .register(self.children.source(), CHILDREN, Interest::READABLE)
+            .register(
+                &mut SourceFd(&self.children.raw()),
+                CHILDREN,
+                Interest::READABLE,
+            )
             .or_fatal("watch for signals")?;
         let mut events = Events::with_capacity(8);
         loop {

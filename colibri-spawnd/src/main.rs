@@ -29,7 +29,7 @@ use options::{Options, Role};
 fn main() -> ExitCode {
     let _ = log::init("colibri-spawnd", Target::Stderr, false);
     let result = match options::parse(std::env::args_os().skip(1).collect()) {
-        Ok(Role::Monitor(args)) => monitor::main(args),
+        Ok(Role::Monitor(args)) => monitor::main(&args),
         Ok(Role::Spawnd(options)) => spawnd(&options),
         Err(usage) => Err(usage),
     };

@@ -1,18 +1,18 @@
 //! Children: hearing of their end, and what dead monitors leave behind.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
-use std::os::unix::net::UnixStream as StdStream;
+use std::io;
+use std::os::fd::RawFd;
 
 use libcolibri::msg::RunKey;
+use libcolibri::signals::Signals;
 use libcolibri::sys::{self, Signal};
 use libcolibri::warn;
-use mio::net::UnixStream;
-use signal_hook::consts::SIGCHLD;
+use nix::libc::SIGCHLD;
 
 /// SIGCHLD as bytes that the loop can wait for.
 pub struct Children {
-    signals: UnixStream,
+    signals: Signals,
     known: HashMap<i32, Child>,
     /// Whether orphans of dead monitors come to us (without a container that kills them).
     adopts: bool,
@@ -33,22 +33,21 @@ impl Children {
     /// # Errors
     /// When there are no more descriptors.
     pub fn new(adopts: bool) -> io::Result<Children> {
-        let (ours, handlers) = StdStream::pair()?;
-        ours.set_nonblocking(true)?;
-        signal_hook::low_level::pipe::register(SIGCHLD, handlers)?;
+        let signals = Signals::new(&[SIGCHLD])?;
         if adopts {
             sys::become_reaper()?;
         }
         Ok(Children {
-            signals: UnixStream::from_std(ours),
+            signals,
             known: HashMap::new(),
             adopts,
         })
     }
 
-    /// The stream to register with the loop.
-    pub fn source(&mut self) -> &mut UnixStream {
-        &mut self.signals
+    /// The descriptor to watch for reading.
+    #[must_use]
+    pub fn raw(&self) -> RawFd {
+        self.signals.raw()
     }
 
     /// Remembers a child.
@@ -58,7 +57,8 @@ impl Children {
 
     /// The next child that has ended, with its wait status. Call it until it says `None`.
     pub fn next(&mut self) -> Option<(Child, i32)> {
-        self.drain();
+        // It only says that there is something to wait for.
+        self.signals.take();
         while let Ok(Some((pid, status))) = sys::wait_any(false) {
             match self.known.remove(&pid) {
                 Some(child) => return Some((child, status)),
@@ -67,12 +67,6 @@ impl Children {
             }
         }
         None
-    }
-
-    /// The bytes only say that there is something to wait for.
-    fn drain(&mut self) {
-        let mut bytes = [0; 64];
-        while matches!(self.signals.read(&mut bytes), Ok(n) if n > 0) {}
     }
 
     /// Kills the orphans of dead monitors; whether there were none.

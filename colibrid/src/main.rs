@@ -1,3 +1,62 @@
-//! colibrid
+//! colibrid: state, policy, the public socket. See colibrid(8).
+//!
+//! This file is the daemon's privilege story, from top to bottom: the keeper, which knows
+//! nothing; then, in a process of its own, what is opened as root, the other daemons, the drop,
+//! the files opened without root, confinement, the loop.
 
-fn main() {}
+mod args;
+mod attempt;
+mod clients;
+mod confinement;
+mod engine;
+mod event;
+mod glasspane;
+mod keeper;
+mod monitors;
+mod request;
+mod roles;
+mod runs;
+mod schedd;
+mod spawnd;
+mod start;
+mod store;
+mod time;
+mod views;
+
+use clap::Parser;
+use libcolibri::config::Config;
+use libcolibri::error::{Result, EX_OK};
+
+fn main() {
+    let args = args::Args::parse();
+    let code = match run(&args) {
+        Ok(code) => code,
+        Err(fatal) => {
+            libcolibri::error!("{fatal}");
+            eprintln!("colibrid: {fatal}");
+            fatal.code
+        }
+    };
+    std::process::exit(code);
+}
+
+fn run(args: &args::Args) -> Result<i32> {
+    if args.check {
+        let config = Config::load(&args.file)?;
+        start::resolve(&config)?;
+        println!("{}: configuration OK", args.file.display());
+        return Ok(EX_OK);
+    }
+    if !args.foreground && !args.kept {
+        return keeper::start(args);
+    }
+    let config = Config::load(&args.file)?;
+    let names = start::resolve(&config)?;
+    let ground = start::prepare(args, &config, &names)?; // directories, lock, log, public socket
+    let children = start::children(args, &config, &names, &ground)?; // spawnd and schedd
+    start::drop_root(&config, &names)?;
+    let store = store::Store::open(&config.paths)?; // SQLite, recovered and primed
+    let engine = engine::Engine::new(config, names, ground, children, store)?;
+    let confined = engine.confine()?;
+    engine.run(confined)
+}

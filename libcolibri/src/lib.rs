@@ -12,6 +12,7 @@ pub mod msg;
 pub mod pi;
 pub mod record;
 pub mod sandbox;
+pub mod signals;
 pub mod state;
 pub mod sys;
 pub mod wire;

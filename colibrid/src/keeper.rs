@@ -1,0 +1,281 @@
+//! The keeper: starts the suite, waits, starts it again when it has died.
+//!
+//! It reads no file and no byte from anybody; it holds the write end of a pipe whose closing
+//! tells the suite that the keeper is gone, and a socket on which its own signals arrive.
+
+use std::ffi::CString;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use libcolibri::error::{Context, Fatal, Result, EX_FAILURE, EX_OK};
+use libcolibri::sys::{self, Fork};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::{kill, Signal};
+use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
+use nix::unistd::Pid;
+
+use crate::args::Args;
+
+/// Descriptor of the suite on which it learns of the keeper's death.
+pub const KEEPER_FD: i32 = 3;
+/// Descriptor on which the suite says once that it is ready.
+pub const READY_FD: i32 = 4;
+
+/// Exit code of a suite that wants to be started again at once (reload, upgrade); EX_TEMPFAIL.
+pub const EX_AGAIN: i32 = 75;
+
+/// A suite that lived this long starts the back-off from the beginning.
+const STABLE: Duration = Duration::from_secs(10);
+/// The first restart is at once, the second after this, then doubling.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// Longest wait between two starts.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// Goes to the background and keeps the suite. Returns in the starting command only: with 0 when
+/// the suite is ready, with its exit code when it failed.
+///
+/// # Errors
+/// When the process cannot be set up.
+pub fn start(args: &Args) -> Result<i32> {
+    let program = std::env::current_exe().or_fatal("find my own program")?;
+    let program = CString::new(program.as_os_str().as_bytes()).map_err(|_| {
+        Fatal::new("cannot start: my own path has a NUL byte")
+    })?;
+    let (ready_r, ready_w) = io::pipe().or_fatal("make a pipe")?;
+    match sys::fork().or_fatal("fork")? {
+        Fork::Parent(child) => {
+            drop(ready_w);
+            wait_ready(ready_r, Pid::from_raw(child))
+        }
+        Fork::Child => {
+            drop(ready_r);
+            nix::unistd::setsid().or_fatal("start a session")?;
+            std::env::set_current_dir("/").or_fatal("go to /")?;
+            sys::set_title("[keeper]");
+            Keeper::new(args, program)?.keep(ready_w.into())
+        }
+    }
+}
+
+/// In the starting command: a byte means ready; end of file means that the first start failed,
+/// and the keeper's exit code says how.
+fn wait_ready(mut ready: io::PipeReader, keeper: Pid) -> Result<i32> {
+    let mut byte = [0];
+    match ready.read(&mut byte) {
+        Ok(1) => Ok(EX_OK),
+        _ => match waitpid(keeper, None) {
+            Ok(WaitStatus::Exited(_, code)) if code != EX_OK => Ok(code),
+            _ => Ok(EX_FAILURE),
+        },
+    }
+}
+
+struct Keeper {
+    program: CString,
+    argv: Vec<CString>,
+    /// The suite holds the other end and notices when this one closes.
+    alive: OwnedFd,
+    alive_suite: OwnedFd,
+    signals: UnixStream,
+    term: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    hup: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Keeper {
+    fn new(args: &Args, program: CString) -> Result<Keeper> {
+        use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+        let mut argv = vec![program.clone()];
+        argv.extend(args.for_suite());
+        let (r, w) = io::pipe().or_fatal("make a pipe")?;
+        let (signals, wake) = UnixStream::pair().or_fatal("make a socket pair")?;
+        signals.set_nonblocking(true).or_fatal("set up signals")?;
+        let term = std::sync::Arc::default();
+        let hup = std::sync::Arc::default();
+        for (signal, flag) in [(SIGTERM, &term), (SIGINT, &term), (SIGHUP, &hup)] {
+            signal_hook::flag::register(signal, std::sync::Arc::clone(flag))
+                .or_fatal("set up signals")?;
+        }
+        for signal in [SIGTERM, SIGINT, SIGHUP, SIGCHLD] {
+            let wake = wake.try_clone().or_fatal("set up signals")?;
+            signal_hook::low_level::pipe::register(signal, wake).or_fatal("set up signals")?;
+        }
+        Ok(Keeper {
+            program,
+            argv,
+            alive: w.into(),
+            alive_suite: r.into(),
+            signals,
+            term,
+            hup,
+        })
+    }
+
+    /// The loop. Never returns but to end this process.
+    fn keep(mut self, ready: OwnedFd) -> Result<i32> {
+        let mut ready = Some(ready);
+        let mut quick_deaths = 0;
+        loop {
+            let born = Instant::now();
+            let suite = self.launch(ready.as_ref())?;
+            let code = self.wait(suite, &mut ready)?;
+            if code == Some(EX_OK) {
+                return Ok(EX_OK);
+            }
+            if code.is_none() && ready.is_some() {
+                // Killed, perhaps just after it said ready: give the starting command time to leave.
+                self.sleep(Some(Duration::from_secs(1)), &mut ready);
+            }
+            if ready.is_some() {
+                // It never became ready: the starting command reports the failure.
+                return Ok(code.unwrap_or(EX_FAILURE));
+            }
+            if self.asked_to_end() {
+                return Ok(EX_FAILURE);
+            }
+            quick_deaths = match code {
+                Some(EX_AGAIN) => 0,
+                _ if born.elapsed() >= STABLE => 0,
+                _ => quick_deaths + 1,
+            };
+            self.pause(backoff(quick_deaths));
+        }
+    }
+
+    fn launch(&self, ready: Option<&OwnedFd>) -> Result<Pid> {
+        match sys::fork().or_fatal("fork")? {
+            Fork::Parent(pid) => Ok(Pid::from_raw(pid)),
+            Fork::Child => {
+                let e = self.exec(ready);
+                eprintln!("colibrid: cannot start the suite: {e}");
+                sys::exit_now(EX_FAILURE)
+            }
+        }
+    }
+
+    fn exec(&self, ready: Option<&OwnedFd>) -> io::Error {
+        let step = || -> io::Result<()> {
+            // Two descriptors change places, so copies above both come first.
+            let keeper = self.alive_suite.try_clone()?;
+            let ready = ready.map(OwnedFd::try_clone).transpose()?;
+            let keeper = above(keeper)?;
+            let ready = ready.map(above).transpose()?;
+            sys::dup_to(keeper.as_fd(), KEEPER_FD)?;
+            match &ready {
+                Some(r) => sys::dup_to(r.as_fd(), READY_FD)?,
+                None => {
+                    let null = std::fs::File::options().write(true).open("/dev/null")?;
+                    sys::dup_to(null.as_fd(), READY_FD)?;
+                }
+            }
+            sys::cloexec_from(READY_FD + 1)
+        };
+        if let Err(e) = step() {
+            return e;
+        }
+        sys::exec_path(&self.program, &self.argv, &[])
+    }
+
+    /// Waits for the suite's end, passing signals on. The exit code; `None` when a signal killed
+    /// it. `ready` is taken when the suite has said that it is ready.
+    fn wait(&mut self, suite: Pid, ready: &mut Option<OwnedFd>) -> Result<Option<i32>> {
+        loop {
+            if self.term.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = kill(suite, Signal::SIGTERM);
+            }
+            if self.hup.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                let _ = kill(suite, Signal::SIGHUP);
+            }
+            match waitpid(suite, Some(WaitPidFlag::WNOHANG)).or_fatal("wait for the suite")? {
+                WaitStatus::Exited(_, code) => return Ok(Some(code)),
+                WaitStatus::Signaled(..) => return Ok(None),
+                _ => {}
+            }
+            self.sleep(None, ready);
+        }
+    }
+
+    fn asked_to_end(&self) -> bool {
+        self.term.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn pause(&mut self, how_long: Duration) {
+        let until = Instant::now() + how_long;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.asked_to_end() {
+                return;
+            }
+            self.sleep(Some(left), &mut None);
+        }
+    }
+
+    /// Waits for a signal, for the time to pass, or for the suite to close its end of `ready`
+    /// after it has said that it is ready.
+    fn sleep(&mut self, how_long: Option<Duration>, ready: &mut Option<OwnedFd>) {
+        let timeout = how_long.map_or(PollTimeout::NONE, |d| {
+            PollTimeout::try_from(d + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        if let Some(r) = ready.as_ref() {
+            // The write end of a pipe reports an error once the reader, the starting command,
+            // has gone: it leaves when it has read the byte.
+            fds.push(PollFd::new(r.as_fd(), PollFlags::empty()));
+        }
+        let _ = nix::poll::poll(&mut fds, timeout);
+        let told = fds
+            .get(1)
+            .and_then(PollFd::revents)
+            .is_some_and(|r| !r.is_empty());
+        if told {
+            *ready = None;
+            self.let_go_of_the_terminal();
+        }
+        let mut sink = [0; 64];
+        while matches!(self.signals.read(&mut sink), Ok(n) if n > 0) {}
+    }
+
+    /// The first start is over and its errors have been seen: nothing holds the terminal.
+    fn let_go_of_the_terminal(&self) {
+        if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+            for fd in 0..3 {
+                let _ = sys::dup_to(null.as_fd(), fd);
+            }
+        }
+        // The suite must see this end closed when the keeper is gone, and only then.
+        debug_assert!(self.alive.as_raw_fd() > 2);
+    }
+}
+
+/// The same descriptor at a number above those that the suite expects.
+fn above(fd: OwnedFd) -> io::Result<OwnedFd> {
+    let n = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(READY_FD + 1))?;
+    sys::inherit(n)
+}
+
+/// How long to wait before the next start, after so many deaths in a row that each came within
+/// [`STABLE`]: not at all for the first, then twice as long each time.
+fn backoff(quick_deaths: u32) -> Duration {
+    match quick_deaths {
+        0 | 1 => Duration::ZERO,
+        n => BACKOFF_FIRST
+            .saturating_mul(1 << (n - 2).min(16))
+            .min(BACKOFF_MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_restart_is_at_once_and_the_wait_grows_to_its_limit() {
+        assert_eq!(backoff(0), Duration::ZERO);
+        assert_eq!(backoff(1), Duration::ZERO);
+        assert_eq!(backoff(2), BACKOFF_FIRST);
+        assert_eq!(backoff(3), 2 * BACKOFF_FIRST);
+        assert_eq!(backoff(40), BACKOFF_MAX);
+    }
+}
