@@ -96,8 +96,15 @@ impl<Tx: Wire, Rx: Wire> Chan<Tx, Rx> {
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         let stream = StdStream::from(fd);
         stream.set_nonblocking(true)?;
-        Ok(Chan {
-            stream: UnixStream::from_std(stream),
+        Ok(Self::over(UnixStream::from_std(stream)))
+    }
+
+    /// Takes over a socket that is non-blocking already, as mio's listeners hand them out: in
+    /// capability mode nothing could make it so.
+    #[must_use]
+    pub fn over(stream: UnixStream) -> Self {
+        Chan {
+            stream,
             out: Vec::new(),
             sent: 0,
             out_fds: VecDeque::new(),
@@ -105,7 +112,7 @@ impl<Tx: Wire, Rx: Wire> Chan<Tx, Rx> {
             in_fds: VecDeque::new(),
             closed: false,
             _types: PhantomData,
-        })
+        }
     }
 
     /// The socket, to register it with mio (readable and writable; both are edges).

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 use crate::error::reason;
@@ -176,16 +177,36 @@ impl Journal {
         self.file.sync_data()
     }
 
-    /// A reader of the same file from its beginning, for sending records again.
-    ///
-    /// # Errors
-    /// When no descriptor is left.
-    pub fn reader(&self) -> io::Result<Reader<&File>> {
-        Ok(Reader {
+    /// A reader of the same file from a place that a reader of it gave, for sending records
+    /// again. It borrows the journal: keep the [`Mark`], not the reader, between appends.
+    #[must_use]
+    pub fn reader(&self, from: Mark) -> Reader<&File> {
+        Reader {
             file: &self.file,
-            at: 0,
-            seq: 0,
-        })
+            at: from.at,
+            seq: from.seq,
+        }
+    }
+}
+
+impl AsFd for Journal {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// A place between two records of one journal; the default is its beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    at: u64,
+    seq: u64,
+}
+
+impl Mark {
+    /// Sequence number of the record before this place, 0 at the beginning.
+    #[must_use]
+    pub fn seq(self) -> u64 {
+        self.seq
     }
 }
 
@@ -252,6 +273,15 @@ impl<F: std::borrow::Borrow<File>> Reader<F> {
         self.seq = due;
         self.at += (PREFIX + len) as u64;
         Ok(Some(entry))
+    }
+
+    /// Where this reader is, to go on from there with [`Journal::reader`].
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark {
+            at: self.at,
+            seq: self.seq,
+        }
     }
 
     /// Bytes of whole records so far, the magic included.

@@ -7,12 +7,15 @@
 //!
 //! Errors are plain [`std::io::Error`]s; the caller knows the action and the object and adds them.
 
+pub mod cell;
 mod clock;
 mod cred;
 mod fd;
 mod probe;
 mod process;
+mod signals;
 mod tree;
+mod wait;
 
 #[cfg(target_os = "freebsd")]
 #[path = "freebsd/mod.rs"]
@@ -38,8 +41,10 @@ pub use process::{
     become_reaper, boot_id, die_with_parent, exec_fd, exec_path, exit_now, fork, no_new_privs,
     not_traceable, parent_is, process_start, set_limits, set_title, Fork, ProcessHandle,
 };
+pub use signals::{block_signals, default_signals, nice, restore_signals, set_nice};
+pub use system::CONFIG_FILE;
 pub use tree::{available_container, count_tree, signal_tree};
+pub use wait::{wait_any, Ended};
 
 pub(crate) use probe::sleep_by_clock;
 pub(crate) use system::confine;
-pub use system::CONFIG_FILE;

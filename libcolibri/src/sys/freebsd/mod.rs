@@ -1,11 +1,13 @@
 //! FreeBSD 15: procctl, sysctl, jails, Capsicum.
 
+mod cell;
 pub(crate) mod confine;
 mod ffi;
 pub mod jail;
 mod process;
 mod tree;
 
+pub(super) use cell::{children, jail_is_empty, Cell};
 pub(super) use process::{
     become_reaper, boot_id, die_with_parent, no_new_privs, not_traceable, process_start, set_title,
     thread_count, to_rlim, ProcessHandle,
@@ -20,7 +22,7 @@ use nix::unistd::{sysconf, SysconfVar};
 
 use super::PeerCred;
 
-/// Where the config is looked for, by this system's custom.
+/// Where the config is looked for.
 pub const CONFIG_FILE: &str = "/usr/local/etc/colibri/colibri.conf";
 
 /// `LOCAL_PEERCRED` read whole: nix's type hides the process id.

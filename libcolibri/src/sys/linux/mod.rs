@@ -1,10 +1,12 @@
 //! Linux: prctl, `/proc`, pidfds, namespaces, seccomp.
 
+mod cell;
 pub(crate) mod confine;
 pub mod namespace;
 mod process;
 mod tree;
 
+pub(super) use cell::{children, jail_is_empty, Cell};
 pub(super) use process::{
     become_reaper, boot_id, die_with_parent, no_new_privs, not_traceable, process_start, set_title,
     thread_count, to_rlim, ProcessHandle,
@@ -19,7 +21,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 
 use super::PeerCred;
 
-/// Where the config is looked for, by this system's custom.
+/// Where the config is looked for.
 pub const CONFIG_FILE: &str = "/etc/colibri/colibri.conf";
 
 /// More supplementary groups than this are refused: nobody has them, and a list is allocated.

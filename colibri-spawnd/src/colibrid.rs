@@ -1,0 +1,448 @@
+//! The conversation with colibrid, and the loop around it: one channel, one signal, one deadline.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use libcolibri::chan::{self, Chan, ChanError};
+use libcolibri::error::{reason, Context, Fatal, Result};
+use libcolibri::msg::{FromSpawnd, Kill, Proven, Refusal, RunKey, ToSpawnd};
+use libcolibri::state::Container;
+use libcolibri::sys::{self, Signal};
+use libcolibri::{debug, info, warn};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::unistd::{fchown, Gid};
+
+use crate::launch::{self, errno_of, Order};
+use crate::notes::Note;
+use crate::reap::{Child, Children};
+use crate::release::{Monitor, Progress, Release};
+use crate::table::Table;
+
+/// Runs that may be known at once, whatever colibrid thinks.
+const RUNS_MAX: usize = 10_000;
+
+/// What a conversation can be in the middle of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Until Ready has been said.
+    Setup,
+    /// After it.
+    Running,
+}
+
+/// A request without its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    Start,
+    Adopt,
+    Signal,
+    Release,
+}
+
+/// What colibrid may ask for, and when. Anything else ends this process.
+const ALLOWED: [(Phase, &[Request]); 2] = [
+    (Phase::Setup, &[]),
+    (
+        Phase::Running,
+        &[
+            Request::Start,
+            Request::Adopt,
+            Request::Signal,
+            Request::Release,
+        ],
+    ),
+];
+
+const COLIBRID: Token = Token(0);
+const CHILDREN: Token = Token(1);
+
+/// spawnd at work.
+pub struct Spawnd {
+    chan: Chan<FromSpawnd, ToSpawnd>,
+    table: Table,
+    /// This program, for the monitors.
+    program: OwnedFd,
+    phase: Phase,
+    children: Children,
+    monitors: HashMap<RunKey, Monitor>,
+    releases: HashMap<RunKey, Release>,
+}
+
+impl Spawnd {
+    /// Takes over the channel to colibrid.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn new(channel: OwnedFd, table: Table, program: OwnedFd) -> Result<Spawnd> {
+        let adopts = table.container == Container::Reaper;
+        Ok(Spawnd {
+            chan: Chan::new(channel).or_fatal("use the channel to colibrid")?,
+            table,
+            // Above all numbers that the launcher rearranges.
+            program: launch::aside(program).or_fatal("keep this program open")?,
+            phase: Phase::Setup,
+            children: Children::new(adopts).or_fatal("listen for signals")?,
+            monitors: HashMap::new(),
+            releases: HashMap::new(),
+        })
+    }
+
+    /// Says Ready and serves until colibrid is gone. Runs go on without us.
+    ///
+    /// # Errors
+    /// Whatever colibrid says that it must not.
+    pub fn serve(mut self) -> Result<()> {
+        match self.converse() {
+            Err(Stop::Gone) => Ok(()),
+            Err(Stop::Fatal(f)) => Err(f),
+            Ok(never) => match never {},
+        }
+    }
+
+    fn converse(&mut self) -> std::result::Result<std::convert::Infallible, Stop> {
+        // Whatever is there before Ready is out of turn.
+        self.hear()?;
+        self.say(FromSpawnd::Ready {
+            generation: self.table.generation,
+            profiles: self.table.rows.len() as u32,
+            container: self.table.container,
+        })?;
+        self.phase = Phase::Running;
+        let mut poll = Poll::new().or_fatal("make an event queue")?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        poll.registry()
+            .register(self.chan.source(), COLIBRID, both)
+            .or_fatal("watch the channel to colibrid")?;
+        poll.registry()
+            .register(
+                &mut SourceFd(&self.children.raw()),
+                CHILDREN,
+                Interest::READABLE,
+            )
+            .or_fatal("watch for signals")?;
+        let mut events = Events::with_capacity(8);
+        loop {
+            self.chan.flush()?;
+            self.hear()?;
+            self.reap()?;
+            let deadline = self.advance()?;
+            match poll.poll(&mut events, timeout(deadline)) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => other.or_fatal("wait for events")?,
+            }
+        }
+    }
+
+    fn say(&mut self, msg: FromSpawnd) -> std::result::Result<(), Stop> {
+        Ok(self.chan.send(&msg)?)
+    }
+
+    /// Takes every request that is there.
+    fn hear(&mut self) -> std::result::Result<(), Stop> {
+        while let Some((msg, _)) = self.chan.recv()? {
+            self.check(&msg)?;
+            match msg {
+                ToSpawnd::Start { key, profile } => self.start(key, profile)?,
+                ToSpawnd::Adopt { key, .. } => self.adopt(key),
+                ToSpawnd::Signal { key, kill } => self.signal(key, kill)?,
+                ToSpawnd::Release { key } => self.release(key),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a request may be made now.
+    fn check(&self, msg: &ToSpawnd) -> Result<()> {
+        let request = match msg {
+            ToSpawnd::Start { .. } => Request::Start,
+            ToSpawnd::Adopt { .. } => Request::Adopt,
+            ToSpawnd::Signal { .. } => Request::Signal,
+            ToSpawnd::Release { .. } => Request::Release,
+        };
+        let allowed = ALLOWED
+            .iter()
+            .any(|(phase, list)| *phase == self.phase && list.contains(&request));
+        match allowed {
+            true => Ok(()),
+            false => Err(Fatal::new(format!(
+                "colibrid asks for {request:?} in phase {:?}",
+                self.phase
+            ))),
+        }
+    }
+
+    fn start(&mut self, key: RunKey, profile: u32) -> std::result::Result<(), Stop> {
+        match self.launch(key, profile) {
+            Ok((monitor, channel)) => {
+                let started = FromSpawnd::Started {
+                    key,
+                    monitor: monitor.unsigned_abs(),
+                };
+                Ok(self.chan.send_fd(&started, channel)?)
+            }
+            Err((why, errno)) => {
+                warn!("run {}: not started: {why:?}, errno {errno}", key.stem());
+                self.say(FromSpawnd::Refused { key, why, errno })
+            }
+        }
+    }
+
+    /// Forks the launcher; its process id and colibrid's end of its channel.
+    fn launch(
+        &mut self,
+        key: RunKey,
+        profile: u32,
+    ) -> std::result::Result<(i32, OwnedFd), (Refusal, i32)> {
+        let system = |e: io::Error| (Refusal::System, errno_of(&e));
+        let Some(row) = self.table.rows.get(profile as usize) else {
+            return Err((Refusal::Profile, 0));
+        };
+        let name = row.name.clone();
+        if self.monitors.len() >= RUNS_MAX {
+            return Err((Refusal::Full, 0));
+        }
+        let (theirs, ours) = chan::pair().map_err(system)?;
+        let path = self.table.journal(&key.stem());
+        let journal = match self.make_journal(&path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                return Err((Refusal::Again, 0));
+            }
+            other => other.map_err(system)?,
+        };
+        let started = launch::start(Order {
+            key,
+            profile,
+            table: &mut self.table,
+            program: self.program.as_fd(),
+            channel: ours,
+            journal,
+        });
+        let pid = started.map_err(|e| {
+            // The attempt has not begun: it may be asked for again.
+            let _ = std::fs::remove_file(&path);
+            system(e)
+        })?;
+        info!("run {}: started, profile {name}, monitor {pid}", key.stem());
+        self.children.add(pid, Child::Monitor(key));
+        self.monitors.insert(
+            key,
+            Monitor {
+                pid,
+                start: None,
+                reaped: false,
+            },
+        );
+        Ok((pid, theirs))
+    }
+
+    /// The empty journal, locked. Its existence is what makes an attempt start only once.
+    fn make_journal(&self, path: &Path) -> io::Result<OwnedFd> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o640)
+            .open(path)?;
+        let ready = self.give_to_colibrid(&file).and_then(|()| {
+            match sys::flock_exclusive_nb(file.as_fd())? {
+                true => Ok(()),
+                false => Err(io::ErrorKind::WouldBlock.into()),
+            }
+        });
+        match ready {
+            Ok(()) => Ok(file.into()),
+            Err(e) => {
+                let _ = std::fs::remove_file(path);
+                Err(e)
+            }
+        }
+    }
+
+    /// colibrid reads the journals by its group; the umask must not be in its way.
+    fn give_to_colibrid(&self, file: &File) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        if self.table.monitor.is_some() {
+            fchown(file, None, Some(Gid::from_raw(self.table.colibrid.1)))?;
+        }
+        file.set_permissions(std::fs::Permissions::from_mode(0o640))
+    }
+
+    fn adopt(&mut self, key: RunKey) {
+        match self.find(key) {
+            Some(m) => info!("run {}: adopted, monitor {}", key.stem(), m.pid),
+            None => warn!("run {}: nothing is known of it", key.stem()),
+        }
+    }
+
+    /// The monitor of a run: remembered, or from the note of an earlier spawnd.
+    fn find(&mut self, key: RunKey) -> Option<Monitor> {
+        if let Some(m) = self.monitors.get(&key) {
+            return Some(*m);
+        }
+        let note = self.note(key)?;
+        // After another boot the same number is somebody else.
+        let reaped = sys::boot_id().is_ok_and(|now| now != note.boot);
+        let m = Monitor {
+            pid: note.monitor,
+            start: Some(note.start),
+            reaped,
+        };
+        self.monitors.insert(key, m);
+        Some(m)
+    }
+
+    fn note(&self, key: RunKey) -> Option<Note> {
+        let stem = key.stem();
+        match Note::load(&self.table.paths.notes(), &stem) {
+            Ok(note) => note,
+            Err(e) => {
+                warn!("run {stem}: cannot read the note about it: {}", reason(&e));
+                None
+            }
+        }
+    }
+
+    fn signal(&mut self, key: RunKey, kill: Kill) -> std::result::Result<(), Stop> {
+        let signal = match kill {
+            Kill::Term => Signal::SIGTERM,
+            Kill::Kill => Signal::SIGKILL,
+        };
+        let alive = self.find(key).filter(Monitor::is_alive);
+        let count = match alive.map(|m| sys::signal_tree(m.pid, signal, false)) {
+            None => 0,
+            Some(Ok(n)) => n,
+            Some(Err(e)) => {
+                warn!("run {}: cannot signal: {}", key.stem(), reason(&e));
+                0
+            }
+        };
+        debug!("run {}: {signal} to {count}", key.stem());
+        self.say(FromSpawnd::Signalled { key, count })
+    }
+
+    fn release(&mut self, key: RunKey) {
+        self.find(key);
+        let note = self.note(key);
+        self.releases
+            .entry(key)
+            .or_insert_with(|| Release::new(key, note, sys::mono_ms()));
+    }
+
+    /// Moves every release on; when to look again.
+    fn advance(&mut self) -> std::result::Result<Option<u64>, Stop> {
+        if self.releases.is_empty() {
+            return Ok(None);
+        }
+        let now = sys::mono_ms();
+        let mut deadline = u64::MAX;
+        let keys: Vec<RunKey> = self.releases.keys().copied().collect();
+        for key in keys {
+            deadline = deadline.min(self.advance_one(key, now)?);
+        }
+        Ok((deadline != u64::MAX).then_some(deadline))
+    }
+
+    fn advance_one(&mut self, key: RunKey, now: u64) -> std::result::Result<u64, Stop> {
+        let monitor = self.monitors.get(&key).copied();
+        let locked = monitor.is_none() && self.is_locked(key);
+        let Some(release) = self.releases.get_mut(&key) else {
+            return Ok(u64::MAX);
+        };
+        if locked {
+            // Somebody writes the journal, so a monitor lives of which nothing is known: a
+            // launcher that has not written its note yet.
+            self.releases.remove(&key);
+            let proven = Proven::Alive;
+            self.say(FromSpawnd::Released { key, proven })?;
+            return Ok(u64::MAX);
+        }
+        match release.step(monitor, &self.table, &mut self.children, now) {
+            Progress::Wait(until) => Ok(until),
+            Progress::Answer(proven) => {
+                self.say(FromSpawnd::Released { key, proven })?;
+                Ok(u64::MAX)
+            }
+            Progress::Over(answer) => {
+                self.releases.remove(&key);
+                if answer != Some(Proven::Alive) {
+                    self.monitors.remove(&key);
+                }
+                if let Some(proven) = answer {
+                    debug!("run {}: released, {proven:?}", key.stem());
+                    self.say(FromSpawnd::Released { key, proven })?;
+                }
+                Ok(u64::MAX)
+            }
+        }
+    }
+
+    /// Whether somebody holds the lock of a run's journal.
+    fn is_locked(&self, key: RunKey) -> bool {
+        match File::open(self.table.journal(&key.stem())) {
+            Ok(file) => sys::lock_is_held(file.as_fd()).unwrap_or(true),
+            Err(_) => false,
+        }
+    }
+
+    /// Takes note of every child that has ended.
+    fn reap(&mut self) -> std::result::Result<(), Stop> {
+        let mut any = false;
+        while let Some((child, status)) = self.children.next() {
+            any = true;
+            match child {
+                Child::Remover(key) => {
+                    if let Some(r) = self.releases.get_mut(&key) {
+                        r.removed(status);
+                    }
+                }
+                Child::Monitor(key) => {
+                    if let Some(m) = self.monitors.get_mut(&key) {
+                        m.reaped = true;
+                    }
+                    debug!("run {}: monitor exited, status {status}", key.stem());
+                    self.say(FromSpawnd::MonitorExited { key, status })?;
+                }
+            }
+        }
+        if any {
+            self.children.sweep();
+        }
+        Ok(())
+    }
+}
+
+/// Milliseconds from now until `deadline`; at least one, so that a clock that is rounded down does
+/// not spin.
+fn timeout(deadline: Option<u64>) -> Option<Duration> {
+    let left = deadline?.saturating_sub(sys::mono_ms()).max(1);
+    Some(Duration::from_millis(left))
+}
+
+/// Why the conversation ends.
+enum Stop {
+    /// colibrid is gone.
+    Gone,
+    /// It has said what it must not, or we cannot go on.
+    Fatal(Fatal),
+}
+
+impl From<ChanError> for Stop {
+    fn from(e: ChanError) -> Stop {
+        match e {
+            ChanError::Closed => Stop::Gone,
+            other => Stop::Fatal(Fatal::new(format!("colibrid: {other}"))),
+        }
+    }
+}
+
+impl From<Fatal> for Stop {
+    fn from(f: Fatal) -> Stop {
+        Stop::Fatal(f)
+    }
+}

@@ -1,0 +1,88 @@
+//! The command line: `colibri-spawnd [-dv] [-f FILE]`, or the hidden role `-M` of a monitor.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use libcolibri::config::default_file;
+use libcolibri::error::{Fatal, Result, EX_USAGE};
+
+use crate::monitor_args::{self, Args};
+
+/// What this process was started as.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Role {
+    /// spawnd.
+    Spawnd(Options),
+    /// The monitor of a run.
+    Monitor(Args),
+}
+
+/// spawnd's options.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `-f`: the config.
+    pub file: PathBuf,
+    /// `-d`: log to stderr.
+    pub foreground: bool,
+    /// `-v`: log details.
+    pub verbose: bool,
+}
+
+/// Reads the arguments, the program's name left out.
+///
+/// # Errors
+/// Exit code 2.
+pub fn parse(words: Vec<OsString>) -> Result<Role> {
+    if words.first().is_some_and(|w| w == monitor_args::OPTION) {
+        let texts: Option<Vec<String>> = words
+            .into_iter()
+            .skip(1)
+            .map(|w| w.into_string().ok())
+            .collect();
+        let args = texts.as_deref().and_then(Args::parse);
+        return args.map(Role::Monitor).ok_or_else(usage);
+    }
+    let mut options = Options {
+        file: default_file().to_owned(),
+        foreground: false,
+        verbose: false,
+    };
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("-d") => options.foreground = true,
+            Some("-v") => options.verbose = true,
+            Some("-f") => options.file = words.next().ok_or_else(usage)?.into(),
+            _ => return Err(usage()),
+        }
+    }
+    Ok(Role::Spawnd(options))
+}
+
+fn usage() -> Fatal {
+    Fatal {
+        code: EX_USAGE,
+        message: "usage: colibri-spawnd [-dv] [-f file] (started by colibrid)".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(list: &[&str]) -> Vec<OsString> {
+        list.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn options_are_read_and_others_refused() {
+        let Ok(Role::Spawnd(o)) = parse(words(&["-v", "-f", "/x", "-d"])) else {
+            panic!("refused");
+        };
+        assert_eq!(o.file, PathBuf::from("/x"));
+        assert!(o.verbose && o.foreground);
+        for bad in [&["-f"][..], &["-x"], &["file"], &["-M", "1"], &["-v", "-M"]] {
+            assert_eq!(parse(words(bad)).unwrap_err().code, EX_USAGE, "{bad:?}");
+        }
+    }
+}

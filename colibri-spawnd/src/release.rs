@@ -1,0 +1,241 @@
+//! Releasing a run: its monitor ends or is killed, its tree is proven dead, and its socket,
+//! TMPDIR and note are removed, in this order.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use libcolibri::error::reason;
+use libcolibri::msg::{Proven, RunKey};
+use libcolibri::sys::{self, cell, Signal};
+use libcolibri::{debug, warn};
+use nix::sys::signal::kill;
+use nix::unistd::{geteuid, Pid};
+
+use crate::notes::{self, Note};
+use crate::reap::{Child, Children};
+use crate::remove;
+use crate::table::Table;
+
+/// How long a monitor may take to leave by itself, in milliseconds.
+const LEAVE_MS: u64 = 2000;
+
+/// How long until `Alive` is answered, in milliseconds from the request.
+const GIVE_UP_MS: u64 = 10_000;
+
+/// Between two looks at what cannot tell us by itself, in milliseconds.
+const LOOK_MS: u64 = 20;
+
+/// A run's monitor, as far as spawnd knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Monitor {
+    /// Its process id.
+    pub pid: i32,
+    /// When it started; `None` for our own child, whose id is not reused until we reap it.
+    pub start: Option<u64>,
+    /// We have reaped it.
+    pub reaped: bool,
+}
+
+impl Monitor {
+    /// Whether it lives. When the system does not say, it does.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        match self.start {
+            _ if self.reaped => false,
+            None => true,
+            Some(start) => cell::is_alive(self.pid, start).unwrap_or(true),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The monitor is about to leave.
+    Leaving,
+    /// It has left or was killed: emptiness is to be proven.
+    Proving,
+    /// A child empties the TMPDIR.
+    Removing,
+}
+
+/// One release under way.
+pub struct Release {
+    key: RunKey,
+    note: Option<Note>,
+    stage: Stage,
+    kill_at: u64,
+    answer_at: u64,
+    answered: bool,
+    /// The wait status of the child that emptied the TMPDIR.
+    removed: Option<i32>,
+}
+
+/// What a step of a release came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing to say; look again at this time, in milliseconds.
+    Wait(u64),
+    /// The answer is due; the rest goes on behind it.
+    Answer(Proven),
+    /// Nothing is left to do; the answer is due unless it was given.
+    Over(Option<Proven>),
+}
+
+impl Release {
+    /// Begins; `note` is what the launcher wrote, if it came that far.
+    #[must_use]
+    pub fn new(key: RunKey, note: Option<Note>, now: u64) -> Release {
+        Release {
+            key,
+            note,
+            stage: Stage::Leaving,
+            kill_at: now + LEAVE_MS,
+            answer_at: now + GIVE_UP_MS,
+            answered: false,
+            removed: None,
+        }
+    }
+
+    /// The child that empties the TMPDIR has ended.
+    pub fn removed(&mut self, status: i32) {
+        self.removed = Some(status);
+    }
+
+    /// Goes as far as it can.
+    pub fn step(
+        &mut self,
+        monitor: Option<Monitor>,
+        table: &Table,
+        children: &mut Children,
+        now: u64,
+    ) -> Progress {
+        let alive = monitor.filter(Monitor::is_alive);
+        if self.stage == Stage::Leaving {
+            if alive.is_some() && now < self.kill_at {
+                return Progress::Wait(self.kill_at.min(look_again(alive, now)));
+            }
+            self.stage = Stage::Proving;
+        }
+        if self.stage == Stage::Proving {
+            if alive.is_some() || !self.is_empty(children) {
+                if now >= self.answer_at {
+                    return Progress::Over(Some(Proven::Alive));
+                }
+                self.kill(alive);
+                return Progress::Wait(now + LOOK_MS);
+            }
+            if !self.start_removing(table, children) {
+                return self.finish(table);
+            }
+            self.stage = Stage::Removing;
+        }
+        if self.removed.is_some() {
+            return self.finish(table);
+        }
+        if self.answered {
+            return Progress::Wait(u64::MAX);
+        }
+        if now < self.answer_at {
+            return Progress::Wait(self.answer_at);
+        }
+        // What is proven is proven; a huge directory must not hold up the run's end.
+        self.answered = true;
+        Progress::Answer(Proven::Empty)
+    }
+
+    /// Whether nothing of the run is left, its monitor being dead.
+    fn is_empty(&self, children: &Children) -> bool {
+        let Some(note) = &self.note else {
+            // Nothing was started before the note was written.
+            return children.sweep();
+        };
+        if sys::boot_id().is_ok_and(|now| now != note.boot) {
+            return true;
+        }
+        // When the system does not say, it is not proven.
+        cell::is_empty(&note.trace).unwrap_or(false) && children.sweep()
+    }
+
+    /// Kills what still is there. The death of the monitor is enough where there is a container;
+    /// going through the tree is for the others.
+    fn kill(&self, monitor: Option<Monitor>) {
+        if let Some(m) = monitor {
+            debug!("run {}: killing monitor {}", self.key.stem(), m.pid);
+            if let Err(e) = sys::signal_tree(m.pid, Signal::SIGKILL, true) {
+                debug!("run {}: cannot kill: {}", self.key.stem(), reason(&e));
+                // It is not a reaper yet, or already gone.
+                let _ = kill(Pid::from_raw(m.pid), Signal::SIGKILL);
+            }
+        }
+    }
+
+    /// Starts emptying the TMPDIR; `false` when there is nothing to empty or no way to.
+    fn start_removing(&self, table: &Table, children: &mut Children) -> bool {
+        let dir = table.tmpdir(&self.key.stem());
+        let Some(note) = &self.note else {
+            return false;
+        };
+        if try_rmdir(&dir) {
+            return false;
+        }
+        let (uid, gid) = note.owner;
+        let drops = geteuid().is_root() && uid != 0;
+        let groups = Vec::new();
+        let owner = drops.then_some(sys::Ids { uid, gid, groups });
+        match remove::start(&dir, owner.as_ref()) {
+            Ok(pid) => {
+                children.add(pid, Child::Remover(self.key));
+                true
+            }
+            Err(e) => {
+                warn!("cannot remove {}: {}", dir.display(), reason(&e));
+                false
+            }
+        }
+    }
+
+    /// Removes the names that are left; the note last, since without it nobody would know.
+    fn finish(&self, table: &Table) -> Progress {
+        let stem = self.key.stem();
+        let dir = table.tmpdir(&stem);
+        if self.note.is_some() && !try_rmdir(&dir) {
+            warn!(
+                "cannot remove all of {}: the rest is left there",
+                dir.display()
+            );
+        }
+        for result in [
+            unlink(&table.socket(&stem)),
+            notes::remove(&table.paths.notes(), &stem),
+        ] {
+            if let Err(e) = result {
+                warn!("run {stem}: cannot clean up: {}", reason(&e));
+            }
+        }
+        Progress::Over((!self.answered).then_some(Proven::Empty))
+    }
+}
+
+/// Our own child tells by SIGCHLD; another process has to be looked at.
+fn look_again(monitor: Option<Monitor>, now: u64) -> u64 {
+    match monitor {
+        Some(Monitor { start: None, .. }) => u64::MAX,
+        _ => now + LOOK_MS,
+    }
+}
+
+/// Removes an empty directory; whether it is gone. A link in its place is not followed.
+fn try_rmdir(dir: &Path) -> bool {
+    match fs::remove_dir(dir) {
+        Ok(()) => true,
+        Err(e) => e.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+fn unlink(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

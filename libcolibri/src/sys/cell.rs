@@ -1,0 +1,141 @@
+//! A run's container, in the same steps on both systems.
+//!
+//! The launcher, which becomes the run's monitor, goes through them in this order:
+//! [`Cell::create`]; fork; in the child [`Cell::enter`] on the way to exec, or, where
+//! [`Cell::has_init`], that child becomes the container's init, calls [`Cell::furnish`] and forks
+//! the agent itself; in the launcher [`Cell::settle`] after the agent's exec, and
+//! [`Cell::into_descriptor`] for the monitor. From then on the death of the monitor is the death of
+//! everything inside (a [`Container::Reaper`] excepted). Whoever cleans up asks [`is_empty`].
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use super::system;
+use crate::state::Container;
+
+/// Whose root and network an agent gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Within<'a> {
+    /// The host's.
+    Host,
+    /// Those of a jail that exists (FreeBSD).
+    Jail(&'a str),
+    /// This root and the host's network (FreeBSD).
+    Root(&'a Path),
+}
+
+/// What is needed to find a container again from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trace {
+    /// Jail number, 0 where there is no jail.
+    pub jid: i32,
+    /// Process id of the container's init, 0 where there is none.
+    pub init: i32,
+    /// When that process started.
+    pub init_start: u64,
+}
+
+/// A container in the making. Dropping it before the agent is in removes it.
+#[derive(Debug)]
+pub struct Cell {
+    kind: Container,
+    inner: system::Cell,
+}
+
+impl Cell {
+    /// Makes the container; `name` must be unique among runs. Needs root, but for
+    /// [`Container::UserNamespace`] and [`Container::Reaper`].
+    ///
+    /// The process must be a reaper already, and have no other child.
+    pub fn create(kind: Container, name: &str, within: Within<'_>) -> io::Result<Cell> {
+        let inner = system::Cell::create(kind, name, within)?;
+        Ok(Cell { kind, inner })
+    }
+
+    /// Which kind it is.
+    #[must_use]
+    pub fn kind(&self) -> Container {
+        self.kind
+    }
+
+    /// Whether the next child is the container's init instead of the agent.
+    #[must_use]
+    pub fn has_init(&self) -> bool {
+        matches!(
+            self.kind,
+            Container::PidNamespace | Container::UserNamespace
+        )
+    }
+
+    /// How to find it again, init left out.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        Trace {
+            jid: self.inner.jid(),
+            ..Trace::default()
+        }
+    }
+
+    /// In the agent's process, still with the launcher's rights: goes inside.
+    ///
+    /// No directory may be open.
+    pub fn enter(&self) -> io::Result<()> {
+        self.inner.enter()
+    }
+
+    /// In the init: gives the container its own view. The process list shows the container only,
+    /// the directories in `hide` look empty, and of everything in `tmp` only its entry `own` is
+    /// left.
+    pub fn furnish(&self, hide: &[&Path], tmp: &Path, own: &str) -> io::Result<()> {
+        self.inner.furnish(self.kind, hide, tmp, own)
+    }
+
+    /// In the launcher, once the agent is inside: from now on the container ends with its last
+    /// process.
+    pub fn settle(&self) -> io::Result<()> {
+        self.inner.settle()
+    }
+
+    /// The descriptor that keeps it alive, where there is one: for the monitor and nobody else.
+    #[must_use]
+    pub fn into_descriptor(self) -> Option<OwnedFd> {
+        self.inner.into_descriptor()
+    }
+}
+
+/// Whether no process is left inside: the kernel's word. Only for a container that is being
+/// removed, since otherwise new ones may come. Always true for [`Container::Reaper`], which has
+/// nobody to ask.
+pub fn is_empty(trace: &Trace) -> io::Result<bool> {
+    if trace.init != 0 && is_alive(trace.init, trace.init_start)? {
+        return Ok(false);
+    }
+    system::jail_is_empty(trace.jid)
+}
+
+/// Whether the process of that id and start lives. A zombie does not: it only has not been asked
+/// for its status.
+pub fn is_alive(pid: i32, start: u64) -> io::Result<bool> {
+    let gone = |e: &io::Error| e.raw_os_error() == Some(nix::libc::ESRCH);
+    let mut handle = match super::ProcessHandle::open(pid) {
+        Ok(h) => h,
+        Err(e) if gone(&e) => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    // The handle names whoever has the id now; the start says whether that is the one meant.
+    match super::process_start(pid) {
+        Ok(found) if found == start => Ok(!handle.has_exited()?),
+        Ok(_) => Ok(false),
+        Err(e) if gone(&e) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Children of this process that `known` does not hold. To a reaper these are what dead
+/// processes below it have left behind.
+pub fn strange_children(known: &dyn Fn(i32) -> bool) -> io::Result<Vec<i32>> {
+    let mut list = system::children()?;
+    list.retain(|pid| !known(*pid));
+    Ok(list)
+}
