@@ -76,7 +76,7 @@ fn garbage_and_half_replies() {
         ),
         (b"\n", "a line that is not its protocol"),
         (b"\xff\xfe\x00\n", "bytes that are not UTF-8"),
-        (b"[1,2]\n", "a line that is neither reply nor event"),
+        (b"[1,2]\n", "a line that is not its protocol"),
         (b"{}\n", "a line that is neither reply nor event"),
         (b"{\"ok\":true,\"id\":$ID}\n", "a reply without data"),
         (
