@@ -105,7 +105,7 @@ fn deep_nesting_is_no_stack_overflow() {
 
 #[test]
 fn a_line_without_end_is_bounded() {
-    let err = after(send(&vec![b'x'; 6 * 1024 * 1024]));
+    let err = after(send(&vec![b'x'; 10 * 1024 * 1024]));
     assert_eq!(err, "colibrid at SOCK sent a line without end");
 }
 

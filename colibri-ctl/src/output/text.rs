@@ -23,7 +23,7 @@ pub fn status(s: &Status, style: &Style) -> String {
         age(&s.started_at, style.now),
         count(s.runs.alive, "run", "runs"),
         s.runs.limit,
-        clean(&s.container),
+        clean(s.container.as_deref().unwrap_or("an unknown container")),
     );
     line(&mut out, &fit(&about, COLUMNS));
     for warning in &s.warnings {
