@@ -31,7 +31,7 @@ pub struct Cli {
     #[arg(short, long, global = true)]
     pub json: bool,
 
-    /// Time for colibrid's answer to a request
+    /// Longest wait for an answer
     #[arg(
         short, long, global = true, value_name = "SECONDS", default_value_t = 15,
         value_parser = clap::value_parser!(u32).range(1..=3600)
@@ -52,7 +52,7 @@ pub enum Command {
     Run(RunArgs),
     /// List runs, newest first
     Runs(RunsArgs),
-    /// Everything about one run: state, task, answer, questions, how it ended
+    /// Everything about one run: state, task, answer, questions, end
     Show {
         /// Number of the run
         run: u64,

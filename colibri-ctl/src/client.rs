@@ -18,8 +18,8 @@ use serde_json::value::RawValue;
 use crate::model::{Event, Gap, Line, Numbered, Request};
 use crate::text::clean;
 
-/// Longest line read, in bytes: snapshots of many panes with long questions fit, and memory is bounded.
-pub const LINE_MAX: usize = 4 * 1024 * 1024;
+/// Longest line read, in bytes: what colibrid holds for one client at most.
+pub const LINE_MAX: usize = 8 * 1024 * 1024;
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
 /// Events kept while a reply is awaited; colibrid has no reason to send more in between.

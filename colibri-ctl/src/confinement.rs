@@ -105,6 +105,5 @@ mod tests {
         let reads = |r: &&Role| r.rights.contains(&Read);
         let readers: Vec<&str> = CTL.roles.iter().filter(reads).map(|r| r.name).collect();
         assert_eq!(readers, ["colibrid"]);
-        assert!(CTL.capability_mode);
     }
 }

@@ -144,8 +144,8 @@ pub struct Status {
     pub started_at: String,
     /// Whether the keeper would start it again.
     pub kept: bool,
-    /// What holds the agents' process trees.
-    pub container: String,
+    /// What holds the agents' process trees; unknown until spawnd is ready.
+    pub container: Option<String>,
     /// What is weaker here than it should be.
     pub warnings: Vec<String>,
     /// Number of the last event.
@@ -415,18 +415,18 @@ pub struct Event {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Exit {
-    /// `code`, `signal`, `notstarted` or `unseen`.
+    /// `code`, `signal`, `not-started` or `unseen`.
     pub how: String,
-    /// The exit status, the signal, the errno.
-    pub value: i64,
+    /// The exit status, the signal, the errno; nothing for `unseen`.
+    pub value: Option<i64>,
 }
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.how.as_str() {
-            "code" => write!(f, "exit status {}", self.value),
-            "signal" => write!(f, "killed by signal {}", self.value),
-            "notstarted" => write!(f, "not started (errno {})", self.value),
+        match (self.how.as_str(), self.value) {
+            ("code", Some(n)) => write!(f, "exit status {n}"),
+            ("signal", Some(n)) => write!(f, "killed by signal {n}"),
+            ("not-started", Some(n)) => write!(f, "not started (errno {n})"),
             _ => f.write_str("exit status unknown"),
         }
     }

@@ -144,6 +144,8 @@ fn tail_events() -> Vec<Step> {
         r#""kind":"stopping","run":7"#,
         r#""kind":"exited","run":7,"exit":{"how":"signal","value":15}"#,
         r#""kind":"dropped","run":7,"records":3"#,
+        r#""kind":"exited","run":7,"exit":{"how":"unseen","value":null}"#,
+        r#""kind":"exited","run":7,"exit":{"how":"not-started","value":2}"#,
         r#""kind":"stalled","run":7,"quiet_seconds":300"#,
         r#""kind":"unstalled","run":7"#,
         r#""kind":"brand-new","run":7,"what":[1]"#,
@@ -187,10 +189,12 @@ fn tail_shows_every_kind_on_a_line() {
 10:00:01    115 run 7    stopping
 10:00:01    116 run 7    exited      killed by signal 15
 10:00:01    117 run 7    dropped     3 records
-10:00:01    118 run 7    stalled     quiet for 5m00s
-10:00:01    119 run 7    unstalled
-10:00:01    120 run 7    brand-new
-10:00:01    121 run 7    ended       idle: stopped, killed by signal 15
+10:00:01    118 run 7    exited      exit status unknown
+10:00:01    119 run 7    exited      not started (errno 2)
+10:00:01    120 run 7    stalled     quiet for 5m00s
+10:00:01    121 run 7    unstalled
+10:00:01    122 run 7    brand-new
+10:00:01    123 run 7    ended       idle: stopped, killed by signal 15
 ";
     assert_eq!(got.out.replace(&got.socket, "SOCK"), expected);
     assert_eq!((got.code, got.err.as_str()), (0, ""));

@@ -2,10 +2,20 @@
 
 use libcolibri::error::{Fatal, Result, EX_FAILURE};
 
+use serde::Serialize;
+
 use super::Session;
 use crate::model::{Request, Status, PROTOCOL};
 use crate::output::{read, Output};
 use crate::text::{clean, count};
+
+/// The verdict in JSON.
+#[derive(Serialize)]
+struct Verdict<'a> {
+    healthy: bool,
+    version: Option<&'a str>,
+    problems: &'a [String],
+}
 
 /// `check`: asks for the status and looks whether it makes sense.
 ///
@@ -74,10 +84,14 @@ fn verdict(out: &Output, status: Option<&Status>, problems: &[String]) -> Result
     let healthy = problems.is_empty();
     if out.is_json() {
         let version = status.map(|s| s.version.as_str());
-        let verdict = serde_json::json!({
-            "healthy": healthy, "version": version, "problems": problems,
-        });
-        out.raw(&verdict.to_string())?;
+        let verdict = Verdict {
+            healthy,
+            version,
+            problems,
+        };
+        let text = serde_json::to_string(&verdict);
+        let text = text.map_err(|e| Fatal::new(format!("cannot write the verdict: {e}")))?;
+        out.raw(&text)?;
     } else if let (Some(s), true) = (status, healthy) {
         out.print(&format!(
             "healthy: colibrid {}, protocol {}, {} of at most {} alive, {}\n",

@@ -8,8 +8,8 @@ use crate::cli::RunsArgs;
 use crate::model::{Page, Request, Run};
 use crate::output::{read, text};
 
-/// Most runs of one page, by the protocol.
-const PAGE: u32 = 1000;
+/// Runs of one page: half of what the protocol allows, so that long reasons fit into a line.
+const PAGE: u32 = 500;
 
 /// `status`.
 ///

@@ -8,7 +8,7 @@ use super::Session;
 use crate::cli::TailArgs;
 use crate::client::News;
 use crate::model::{Request, RunDetail};
-use crate::output::{events, read, text};
+use crate::output::{events, read};
 
 /// An ended run has no further events; after this much silence its old ones have all come.
 const REPLAYED: Duration = Duration::from_secs(2);

@@ -7,11 +7,9 @@ use super::events::{asks, question};
 use super::summary::needs;
 use super::table::{draw, left, right, Column};
 use super::Style;
-use crate::model::{attribute, Dialog, Event, Gap, Pane, Run, RunDetail, Snapshot, Status};
-use crate::text::{
-    clean, clean_lines, cost, count, fit, pad, pad_left, shell_word, width, COLUMNS,
-};
-use crate::time::{age, clock, span};
+use crate::model::{attribute, Pane, Run, RunDetail, Snapshot, Status};
+use crate::text::{clean, clean_lines, cost, count, fit, pad, pad_left, width, COLUMNS};
+use crate::time::age;
 
 /// `status`: who needs a person, what is weaker here, one row per agent.
 #[must_use]
@@ -25,7 +23,7 @@ pub fn status(s: &Status, style: &Style) -> String {
         age(&s.started_at, style.now),
         count(s.runs.alive, "run", "runs"),
         s.runs.limit,
-        clean(&s.container),
+        clean(s.container.as_deref().unwrap_or("an unknown container")),
     );
     line(&mut out, &fit(&about, COLUMNS));
     for warning in &s.warnings {

@@ -183,7 +183,7 @@ pub fn ago(seconds: u64) -> String {
     let at = now.as_secs() - seconds;
     let (days, clock) = (at / 86_400, at % 86_400);
     let (mut year, mut left) = (1970, days);
-    let leap = |y: u64| (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
+    let leap = |y: u64| (y.is_multiple_of(4) && !y.is_multiple_of(100)) || y.is_multiple_of(400);
     while left >= 365 + u64::from(leap(year)) {
         left -= 365 + u64::from(leap(year));
         year += 1;
