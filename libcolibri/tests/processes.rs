@@ -522,11 +522,12 @@ mod freebsd {
         let (gate, go) = io::pipe().unwrap();
         let jail = jail();
         let mut watch = Watch::new(jail.descriptor()).unwrap();
+        let own_copy = go.as_raw_fd();
         let pid = child(|| {
             let mut gate = gate;
             jail::attach(jail.jid()).unwrap();
             (&told).write_all(b"x").unwrap();
-            drop(go);
+            unistd::close(own_copy).unwrap();
             wait_closed(&mut gate);
         });
         ready.read_exact(&mut [0; 1]).unwrap();
