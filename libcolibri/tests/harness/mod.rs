@@ -208,7 +208,7 @@ pub struct TempDir(pub std::path::PathBuf);
 
 impl TempDir {
     pub fn new() -> Self {
-        let name = format!("colibri-test-{}", std::process::id());
+        let name = format!("colibri-sys-test-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).expect("create a temporary directory");
         Self(path)
