@@ -48,6 +48,7 @@ fn run(args: &args::Args) -> Result<i32> {
         println!("{}: configuration OK", args.file.display());
         return Ok(EX_OK);
     }
+    start::close_strangers(args)?; // what the caller left open is nobody's here
     if !args.foreground && !args.kept {
         return keeper::start(args);
     }
