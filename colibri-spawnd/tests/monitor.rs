@@ -56,9 +56,10 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-const CASES: &[Case] = &[
-    case("a JSON run: prompt, end of input, stream, end", json_run),
-];
+const CASES: &[Case] = &[case(
+    "a JSON run: prompt, end of input, stream, end",
+    json_run,
+)];
 
 /// A plain run of the newest Pi, as JSON mode plays it.
 fn plain() -> String {
@@ -82,6 +83,16 @@ fn json_run() {
     assert!(!ended.asked && ended.malformed == 0 && ended.lines > 10);
     rig.gone();
     let journal = rig.read_journal();
-    assert!(matches!(journal[0].record, Record::Opened { run: 1, attempt: 2, .. }));
-    assert_eq!(journal.last().map(|e| &e.record), Some(&Record::Ended(ended)));
+    assert!(matches!(
+        journal[0].record,
+        Record::Opened {
+            run: 1,
+            attempt: 2,
+            ..
+        }
+    ));
+    assert_eq!(
+        journal.last().map(|e| &e.record),
+        Some(&Record::Ended(ended))
+    );
 }

@@ -88,7 +88,12 @@ pub struct Chan<Tx, Rx> {
 /// When the system has no more descriptors.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?)
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::Stream,
+        None,
+        flags,
+    )?)
 }
 
 impl<Tx: Wire, Rx: Wire> Chan<Tx, Rx> {

@@ -89,7 +89,7 @@ impl Rig {
         };
         drop((there, file, listener));
         Rig {
-            chan: Some(Chan::new(here).expect("chan")),
+            chan: Some(Chan::new(here)),
             monitor,
             journal,
             socket,
@@ -108,7 +108,11 @@ impl Rig {
     }
 
     pub fn send(&mut self, msg: &ToMonitor) {
-        self.chan.as_mut().expect("connected").send(msg).expect("send");
+        self.chan
+            .as_mut()
+            .expect("connected")
+            .send(msg)
+            .expect("send");
     }
 
     pub fn prompt(&mut self, token: u64, text: &str) {
@@ -119,7 +123,8 @@ impl Rig {
     /// A new connection through the run's socket.
     pub fn reconnect(&mut self) {
         let stream = UnixStream::connect(&self.socket).expect("connect");
-        self.chan = Some(Chan::new(stream.into()).expect("chan"));
+        stream.set_nonblocking(true).expect("make it non-blocking");
+        self.chan = Some(Chan::new(stream.into()));
     }
 
     /// The next message.
