@@ -36,7 +36,8 @@ pub struct Spec<'a> {
     pub start_timeout: u32,
     /// Step and errno of a launch that failed.
     pub failed: (u32, i32),
-    pub colibrid: u32,
+    /// Who may connect; this process's user otherwise.
+    pub colibrid: Option<u32>,
     /// For `sh -c`.
     pub script: &'a str,
     /// Where the journal is; the rig's own directory otherwise.
@@ -50,7 +51,7 @@ pub const SPEC: Spec<'static> = Spec {
     journal_limit: 64 << 20,
     start_timeout: 0,
     failed: (0, 0),
-    colibrid: 0,
+    colibrid: None,
     script: "",
     dir: None,
 };
@@ -212,6 +213,8 @@ fn pipe() -> (OwnedFd, OwnedFd) {
 /// The launcher: reaper, agent, monitor.
 fn launch(spec: &Spec<'_>, channel: OwnedFd, journal: OwnedFd, listener: OwnedFd) -> ! {
     sys::become_reaper().expect("reaper");
+    // A case that fails aborts: nothing of it is left behind, and nobody holds its stderr.
+    sys::die_with_parent(sys::Signal::SIGKILL).expect("tie");
     let ((in_r, in_w), (out_r, out_w), (err_r, err_w)) = (pipe(), pipe(), pipe());
     let (report_r, report_w) = pipe();
     let init = matches!(
@@ -243,7 +246,13 @@ fn launch(spec: &Spec<'_>, channel: OwnedFd, journal: OwnedFd, listener: OwnedFd
         .open("/dev/null")
         .expect("null")
         .into();
-    let mut table = vec![(&null, 0), (&null, 1), (&channel, 3), (&journal, 4)];
+    let mut table = vec![
+        (&null, 0),
+        (&null, 1),
+        (&null, 2),
+        (&channel, 3),
+        (&journal, 4),
+    ];
     if spec.failed.0 == 0 {
         table.extend([(&in_w, 5), (&out_r, 6), (&err_r, 7), (&listener, 8)]);
         if init {
@@ -274,6 +283,7 @@ fn put(fd: &OwnedFd, number: RawFd) {
 }
 
 fn shell(script: &str) -> ! {
+    sys::die_with_parent(sys::Signal::SIGKILL).expect("tie");
     let argv = ["sh", "-c", script].map(|a| CString::new(a).expect("no NUL"));
     let env = [c"PATH=/usr/local/bin:/usr/bin:/bin".into()];
     panic!("{}", sys::exec_path(c"/bin/sh", &argv, &env));
@@ -312,7 +322,9 @@ fn exec_monitor(spec: &Spec<'_>, child: i32) -> ! {
         child.to_string(),
         spec.failed.0.to_string(),
         spec.failed.1.to_string(),
-        spec.colibrid.to_string(),
+        spec.colibrid
+            .unwrap_or_else(|| nix::unistd::geteuid().as_raw())
+            .to_string(),
         "3".to_owned(),
     ];
     let argv = words.map(|w| CString::new(w).expect("no NUL"));
