@@ -591,7 +591,7 @@ fn init_killed() {
 
 fn not_started() {
     let mut rig = Rig::start(&Spec {
-        failed: (20, 2),
+        failed: (19, 2),
         ..SPEC
     });
     rig.resume(0);

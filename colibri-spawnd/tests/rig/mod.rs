@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -136,7 +136,12 @@ impl Rig {
                 assert!(fd.is_none());
                 return Ok(msg);
             }
-            readable(chan.as_fd());
+            chan.flush()?;
+            let writing = match chan.is_pending() {
+                true => PollFlags::POLLOUT,
+                false => PollFlags::empty(),
+            };
+            wait_for(chan.as_fd(), PollFlags::POLLIN | writing);
         }
     }
 
@@ -199,8 +204,12 @@ impl Rig {
 }
 
 /// Waits until there is something to read.
-pub fn readable(fd: std::os::fd::BorrowedFd<'_>) {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+pub fn readable(fd: BorrowedFd<'_>) {
+    wait_for(fd, PollFlags::POLLIN);
+}
+
+fn wait_for(fd: BorrowedFd<'_>, what: PollFlags) {
+    let mut fds = [PollFd::new(fd, what)];
     let ready = poll(&mut fds, PollTimeout::from(DEADLINE_MS));
     assert_eq!(ready, Ok(1), "nothing came in time");
 }
