@@ -19,7 +19,7 @@ use nix::unistd::geteuid;
 use crate::harness::{self, TempDir};
 
 /// Far beyond what anything here needs.
-const DEADLINE_MS: u16 = 30_000;
+const DEADLINE_MS: u16 = 20_000;
 
 /// The suite's users, as numbers: no entries are needed.
 pub const COLIBRID: u32 = 61_001;
@@ -46,7 +46,7 @@ pub struct Suite {
 impl Suite {
     /// Directories as colibrid makes them, a config with the given profiles; nothing is started.
     pub fn prepare(profiles: &str) -> Suite {
-        let dir = TempDir::new();
+        let dir = own_dir();
         let root = geteuid().is_root();
         for (name, mode) in [
             ("run", 0o755),
@@ -198,7 +198,14 @@ impl Suite {
     /// Starts a run and takes its channel.
     pub fn run(&mut self, key: RunKey, profile: u32) -> Run {
         self.send(ToSpawnd::Start { key, profile });
-        match next(self.chan()) {
+        let answer = loop {
+            match next(self.chan()) {
+                // Of an earlier run.
+                (FromSpawnd::MonitorExited { key: k, .. }, _) if k != key => {}
+                other => break other,
+            }
+        };
+        match answer {
             (FromSpawnd::Started { key: k, monitor }, Some(fd)) => {
                 assert_eq!(k, key);
                 let mut chan: Chan<ToMonitor, FromMonitor> = Chan::new(fd).unwrap();
@@ -310,6 +317,17 @@ pub fn agent_uid() -> u32 {
 fn high(fd: std::os::fd::BorrowedFd<'_>) -> OwnedFd {
     let raw = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(50)).unwrap();
     sys::inherit(raw).unwrap()
+}
+
+/// A directory for each suite of a case.
+fn own_dir() -> TempDir {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("colibri-spawnd-test-{}-{n}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    fs::create_dir(&path).expect("create a temporary directory");
+    TempDir(path)
 }
 
 /// The next message, waiting for it.
