@@ -35,7 +35,10 @@ fn main() {
 }
 
 const CASES: &[Case] = &[
-    case("ready, and the end of the channel is the end", ready_and_end),
+    case(
+        "ready, and the end of the channel is the end",
+        ready_and_end,
+    ),
     case("a request before Ready ends it", wrong_phase),
     case("garbage ends it", garbage),
     case("a stray descriptor ends it", stray_descriptor),
@@ -44,7 +47,11 @@ const CASES: &[Case] = &[
     case("the agent is somebody with nothing of ours", agent_identity),
     case("the agent's environment and limits", agent_environment),
     case("the agent sees its container only", agent_view),
-    case("the monitor has its own user, socket and journal", monitor_side).as_root(),
+    case(
+        "the monitor has its own user, socket and journal",
+        monitor_side,
+    )
+    .as_root(),
     case("what fails before exec is named", launch_failures),
     case("a hostile TMPDIR is removed", hostile_tmpdir),
     case("signals reach a hidden tree", hidden_tree),
@@ -90,7 +97,11 @@ fn wrong_phase() {
         .unwrap();
     let pid = s.spawn(&theirs);
     assert_eq!(code(harness::wait(pid).unwrap()), 1);
-    assert!(s.log().contains("asks for Start in phase Setup"), "{}", s.log());
+    assert!(
+        s.log().contains("asks for Start in phase Setup"),
+        "{}",
+        s.log()
+    );
     assert!(fs::read_dir(s.path("state/runs")).unwrap().next().is_none());
 }
 
@@ -271,7 +282,11 @@ fn agent_environment() {
     }
     let tmpdir = format!("TMPDIR={}", s.path("tmp/7-8").display());
     assert!(env.lines().any(|l| l == tmpdir), "{env}");
-    assert!(s.out("tmpdir").starts_with("drwx------"), "{}", s.out("tmpdir"));
+    assert!(
+        s.out("tmpdir").starts_with("drwx------"),
+        "{}",
+        s.out("tmpdir")
+    );
     assert_eq!(s.out("files").trim(), "77");
     assert_eq!(s.out("core").trim(), "0");
     assert_eq!(s.out("cpu").trim(), "55");
@@ -398,7 +413,11 @@ fn hide(s: &mut Suite) -> (suite::Run, std::io::PipeReader) {
     mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
     // Held open on both sides so that opening waits for nobody.
-    let reader = fs::File::options().read(true).write(true).open(&path).unwrap();
+    let reader = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
     let run = s.run(KEY, 0);
     let mut byte = [0; 3];
     (&reader).read_exact(&mut byte).unwrap();

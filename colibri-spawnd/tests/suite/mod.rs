@@ -19,7 +19,7 @@ use nix::unistd::geteuid;
 use crate::harness::{self, TempDir};
 
 /// Far beyond what anything here needs.
-const DEADLINE_MS: u16 = 20_000;
+const DEADLINE_MS: u16 = 10_000;
 
 /// The suite's users, as numbers: no entries are needed.
 pub const COLIBRID: u32 = 61_001;
@@ -252,7 +252,11 @@ impl Suite {
         }
         for name in ["run/runs", "run/spawnd", "tmp"] {
             let left: Vec<_> = fs::read_dir(self.path(name)).unwrap().collect();
-            assert!(left.is_empty(), "{left:?} is left in {name}: {}", self.log());
+            assert!(
+                left.is_empty(),
+                "{left:?} is left in {name}: {}",
+                self.log()
+            );
         }
     }
 
