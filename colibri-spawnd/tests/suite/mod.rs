@@ -211,7 +211,6 @@ impl Suite {
                 let mut chan: Chan<ToMonitor, FromMonitor> = Chan::new(fd).unwrap();
                 chan.send(&ToMonitor::Resume { from_seq: 0 }).unwrap();
                 Run {
-                    key,
                     monitor: monitor as i32,
                     chan,
                 }
@@ -274,7 +273,6 @@ impl Suite {
 
 /// One run, from colibrid's side.
 pub struct Run {
-    pub key: RunKey,
     pub monitor: i32,
     chan: Chan<ToMonitor, FromMonitor>,
 }
