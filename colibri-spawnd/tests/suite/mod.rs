@@ -111,7 +111,7 @@ impl Suite {
     pub fn start(&mut self) {
         let (ours, theirs) = chan::pair().unwrap();
         self.pid = self.spawn(&theirs);
-        self.chan = Some(Chan::new(ours).unwrap());
+        self.chan = Some(Chan::new(ours));
     }
 
     /// The same with a socket of the caller's.
@@ -208,7 +208,7 @@ impl Suite {
         match answer {
             (FromSpawnd::Started { key: k, monitor }, Some(fd)) => {
                 assert_eq!(k, key);
-                let mut chan: Chan<ToMonitor, FromMonitor> = Chan::new(fd).unwrap();
+                let mut chan: Chan<ToMonitor, FromMonitor> = Chan::new(fd);
                 chan.send(&ToMonitor::Resume { from_seq: 0 }).unwrap();
                 Run {
                     monitor: monitor as i32,
