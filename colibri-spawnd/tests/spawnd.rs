@@ -146,6 +146,7 @@ fn garbage() {
         let pid = s.spawn(&theirs);
         drop(theirs);
         let mut ours = UnixStream::from(ours);
+        ours.set_nonblocking(false).unwrap();
         let mut ready = [0; 8 + 13];
         ours.read_exact(&mut ready).unwrap();
         ours.write_all(&bytes).unwrap();
@@ -161,6 +162,7 @@ fn stray_descriptor() {
     let raw = [ours.as_raw_fd()];
     let frame = frame_of(ToSpawnd::Release { key: KEY });
     let ours = UnixStream::from(ours);
+    ours.set_nonblocking(false).unwrap();
     (&ours).read_exact(&mut [0; 8 + 13]).unwrap();
     nix::sys::socket::sendmsg::<()>(
         ours.as_raw_fd(),
