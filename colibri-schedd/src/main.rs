@@ -99,7 +99,7 @@ struct Colibrid {
 
 impl Colibrid {
     fn new(channel: OwnedFd) -> Result<Colibrid> {
-        let mut chan = Chan::new(channel).or_fatal("use colibrid's channel")?;
+        let mut chan = Chan::new(channel);
         let poll = Poll::new().or_fatal("make a poll")?;
         let both = Interest::READABLE | Interest::WRITABLE;
         poll.registry()

@@ -82,7 +82,7 @@ impl Spawnd {
     pub fn new(channel: OwnedFd, table: Table, program: OwnedFd) -> Result<Spawnd> {
         let adopts = table.container == Container::Reaper;
         Ok(Spawnd {
-            chan: Chan::new(channel).or_fatal("use the channel to colibrid")?,
+            chan: Chan::new(channel),
             table,
             // Above all numbers that the launcher rearranges.
             program: launch::aside(program).or_fatal("keep this program open")?,

@@ -378,8 +378,9 @@ fn args(order: &Order<'_>, running: &Result<Running, Failure>) -> Args {
 /// Puts every descriptor in its place and executes this program as the monitor, with a fresh
 /// address space and an empty environment.
 fn become_monitor(args: &Args, program: OwnedFd, places: Vec<(RawFd, OwnedFd)>) -> io::Error {
-    match arrange(places).and_then(|held| Ok((held, aside(program)?))) {
-        Ok((_held, program)) => sys::exec_fd(program.as_fd(), &args.encode(), &[]),
+    // The program first: the arrangement may need the number that it has.
+    match aside(program).and_then(|program| Ok((program, arrange(places)?))) {
+        Ok((program, _held)) => sys::exec_fd(program.as_fd(), &args.encode(), &[]),
         Err(e) => e,
     }
 }

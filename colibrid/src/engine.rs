@@ -132,8 +132,8 @@ impl Engine {
             .map_err(|e| Fatal::new(format!("cannot read the events: {e}")))?;
         let kept = ground.keeper.is_some();
         let mut engine = Engine {
-            spawnd: Spawnd::new(children.spawnd)?,
-            schedd: Schedd::new(children.schedd)?,
+            spawnd: Spawnd::new(children.spawnd),
+            schedd: Schedd::new(children.schedd),
             ring: Ring::new(oldest, last),
             signals: Signals::new(&[SIGTERM, SIGINT, SIGHUP, SIGCHLD])
                 .or_fatal("set up signals")?,

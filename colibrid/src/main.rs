@@ -4,27 +4,8 @@
 //! nothing; then, in a process of its own, what is opened as root, the other daemons, the drop,
 //! the files opened without root, confinement, the loop.
 
-mod args;
-mod attempt;
-mod clients;
-mod engine;
-mod event;
-mod glasspane;
-mod keeper;
-mod log_ring;
-mod monitors;
-mod request;
-mod roles;
-mod runs;
-mod schedd;
-mod serve;
-mod spawnd;
-mod start;
-mod store;
-mod time;
-mod views;
-
 use clap::Parser;
+use colibrid::{args, engine, keeper, start, store};
 use libcolibri::config::Config;
 use libcolibri::error::{Result, EX_OK};
 
@@ -48,6 +29,7 @@ fn run(args: &args::Args) -> Result<i32> {
         println!("{}: configuration OK", args.file.display());
         return Ok(EX_OK);
     }
+    start::close_strangers(args)?; // what the caller left open is nobody's here
     if !args.foreground && !args.kept {
         return keeper::start(args);
     }

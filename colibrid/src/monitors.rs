@@ -66,7 +66,7 @@ impl Engine {
     }
 
     fn watch(&mut self, key: RunKey, fd: OwnedFd) -> Result<()> {
-        let mut chan = Chan::new(fd).or_fatal("use a monitor's channel")?;
+        let mut chan = Chan::new(fd);
         let token = self.token();
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll
@@ -267,7 +267,7 @@ impl Engine {
             if !alive.map_err(|e| cannot("look at the lock of", &path, &e))? {
                 return Ok(Found::Dead);
             }
-            match UnixStream::connect(&socket) {
+            match UnixStream::connect(&socket).and_then(|s| s.set_nonblocking(true).map(|()| s)) {
                 Ok(s) => return Ok(self.check_peer(key, s)),
                 Err(e) if Instant::now() >= until => {
                     warn!(

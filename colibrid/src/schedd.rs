@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use libcolibri::chan::{Chan, ChanError};
-use libcolibri::error::{Context, Fatal, Result};
+use libcolibri::error::{Fatal, Result};
 use libcolibri::msg::{FromSchedd, ToSchedd};
 
 use crate::engine::Engine;
@@ -26,15 +26,13 @@ fn lost(e: &ChanError) -> Fatal {
 
 impl Schedd {
     /// Takes over the channel.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub fn new(fd: OwnedFd) -> Result<Schedd> {
-        Ok(Schedd {
-            chan: Chan::new(fd).or_fatal("use schedd's channel")?,
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Schedd {
+        Schedd {
+            chan: Chan::new(fd),
             ready: false,
             confined: false,
-        })
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use libcolibri::chan::{Chan, ChanError};
-use libcolibri::error::{Context, Fatal, Result};
+use libcolibri::error::{Fatal, Result};
 use libcolibri::info;
 use libcolibri::msg::{FromSpawnd, Refusal, RunKey, ToSpawnd};
 use libcolibri::state::Container;
@@ -27,15 +27,13 @@ fn lost(e: &ChanError) -> Fatal {
 
 impl Spawnd {
     /// Takes over the channel.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub fn new(fd: OwnedFd) -> Result<Spawnd> {
-        Ok(Spawnd {
-            chan: Chan::new(fd).or_fatal("use spawnd's channel")?,
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Spawnd {
+        Spawnd {
+            chan: Chan::new(fd),
             ready: false,
             container: None,
-        })
+        }
     }
 
     /// Sends a message.

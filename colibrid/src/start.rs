@@ -69,6 +69,15 @@ pub struct Children {
     pub schedd_pid: i32,
 }
 
+/// Closes whatever descriptors the caller left open, but for stdio and what a keeper passes.
+///
+/// # Errors
+/// When the system refuses.
+pub fn close_strangers(args: &Args) -> Result<()> {
+    let first = if args.kept { keeper::READY_FD } else { 2 } + 1;
+    sys::close_from(first).or_fatal("close what the caller left open")
+}
+
 /// Looks up every name of the config.
 ///
 /// # Errors

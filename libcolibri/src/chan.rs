@@ -12,7 +12,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 
 use mio::net::UnixStream;
-use nix::sys::socket::{recvmsg, sendmsg, ControlMessage, ControlMessageOwned, MsgFlags};
+use nix::sys::socket::{
+    recvmsg, sendmsg, socketpair, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags,
+    SockFlag, SockType,
+};
 
 use crate::error::reason;
 use crate::sys;
@@ -79,28 +82,29 @@ pub struct Chan<Tx, Rx> {
     _types: PhantomData<(Tx, Rx)>,
 }
 
-/// Two connected descriptors for a channel, both close-on-exec.
+/// Two connected descriptors for a channel, both close-on-exec and non-blocking.
 ///
 /// # Errors
 /// When the system has no more descriptors.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (a, b) = StdStream::pair()?;
-    Ok((a.into(), b.into()))
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::Stream,
+        None,
+        flags,
+    )?)
 }
 
 impl<Tx: Wire, Rx: Wire> Chan<Tx, Rx> {
-    /// Takes over one end of a stream socket.
-    ///
-    /// # Errors
-    /// When it cannot be made non-blocking.
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        let stream = StdStream::from(fd);
-        stream.set_nonblocking(true)?;
-        Ok(Self::over(UnixStream::from_std(stream)))
+    /// Takes over one end of a [`pair`], or any stream socket that is non-blocking already: in
+    /// capability mode nothing could make it so.
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Self {
+        Self::over(UnixStream::from_std(StdStream::from(fd)))
     }
 
-    /// Takes over a socket that is non-blocking already, as mio's listeners hand them out: in
-    /// capability mode nothing could make it so.
+    /// Takes over a socket as mio's listeners hand them out.
     #[must_use]
     pub fn over(stream: UnixStream) -> Self {
         Chan {
@@ -338,7 +342,7 @@ mod tests {
 
     fn both() -> (Here, There) {
         let (a, b) = pair().unwrap();
-        (Chan::new(a).unwrap(), Chan::new(b).unwrap())
+        (Chan::new(a), Chan::new(b))
     }
 
     /// The next message at `b`; the socket may be full, so `a` flushes when there is none.
@@ -404,7 +408,7 @@ mod tests {
     #[test]
     fn a_stray_descriptor_ends_the_channel() {
         let (a, b) = pair().unwrap();
-        let mut there: There = Chan::new(b).unwrap();
+        let mut there: There = Chan::new(b);
         let mut frame = Vec::new();
         wire::encode(&ToSpawnd::Release { key: KEY }, &mut frame);
         let raw = [a.as_raw_fd()];
@@ -424,7 +428,7 @@ mod tests {
     #[test]
     fn garbage_ends_the_channel() {
         let (a, b) = pair().unwrap();
-        let mut there: There = Chan::new(b).unwrap();
+        let mut there: There = Chan::new(b);
         StdStream::from(a)
             .write_all(b"GET / HTTP/1.0\r\n\r\n")
             .unwrap();
@@ -434,7 +438,7 @@ mod tests {
     #[test]
     fn half_a_frame_is_not_a_message() {
         let (a, b) = pair().unwrap();
-        let mut there: There = Chan::new(b).unwrap();
+        let mut there: There = Chan::new(b);
         let mut frame = Vec::new();
         wire::encode(&ToSpawnd::Release { key: KEY }, &mut frame);
         let mut s = StdStream::from(a);

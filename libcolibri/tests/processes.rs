@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use libcolibri::state::Container;
-use libcolibri::sys::{self, Fork, Ids, ProcessHandle, Signal};
+use libcolibri::sys::{self, Fork, Ids, Prepared, ProcessHandle, Signal};
 use nix::sys::signal::{kill, SigSet};
 use nix::sys::wait::{waitpid, WaitStatus};
 use nix::unistd::{self, Pid};
@@ -39,6 +39,7 @@ const CASES: &[Case] = &[
     case("a tree that grows while it is killed", growing_tree),
     case("the title follows the program's name", title),
     case("a container can be found", container_found),
+    case("the best container kills what is in it", best_container),
 ];
 
 /// Lives until it is killed; being sent anything but SIGKILL changes nothing.
@@ -293,8 +294,8 @@ fn empty_tree() {
     }
 }
 
-/// Two processes that keep forking children (up to 200 alive, the rest are refused) while the tree
-/// is being killed.
+/// Two processes that keep forking while the tree is being killed: a hundred children each that stay,
+/// then ever new ones that end at once.
 fn growing_tree() {
     let (mut reader, writer) = io::pipe().unwrap();
     let (mut ready, told) = io::pipe().unwrap();
@@ -307,9 +308,9 @@ fn growing_tree() {
                         (&told).write_all(b"x").unwrap();
                     }
                     match sys::fork() {
-                        Ok(Fork::Child) if n % 500 < 100 => live_on(),
+                        Ok(Fork::Child) if n < 100 => live_on(),
                         Ok(Fork::Child) => sys::exit_now(0),
-                        Ok(Fork::Parent(_)) if n % 500 < 100 => {}
+                        Ok(Fork::Parent(_)) if n < 100 => {}
                         Ok(Fork::Parent(pid)) => drop(waitpid(Pid::from_raw(pid), None)),
                         Err(_) => {}
                     }
@@ -331,6 +332,45 @@ fn title() {
     sys::set_title("[b]").unwrap();
     assert!(sys::set_title("a\0b").is_err());
     assert_shown("[b]");
+}
+
+/// The portable face with whatever there is here; the jail's or the namespace's end, or the reaper's
+/// tree, takes everything along.
+fn best_container() {
+    let kind = sys::available_container(unistd::geteuid().is_root());
+    let (mut reader, writer) = io::pipe().unwrap();
+    let (mut ready, told) = io::pipe().unwrap();
+    let name = format!("colibri-test-{}", unistd::getpid());
+    let prepared = Prepared::new(kind, &name).expect("prepare");
+    let first = child(|| {
+        prepared.enter(&[]).expect("enter");
+        // Only these: a copy of a jail's descriptor would keep it alive.
+        sys::dup_to(told.as_fd(), 40).unwrap();
+        sys::dup_to(writer.as_fd(), 41).unwrap();
+        for fd in sys::open_descriptors().unwrap() {
+            if (3..40).contains(&fd) {
+                unistd::close(fd).unwrap();
+            }
+        }
+        child(|| {
+            unistd::setsid().unwrap();
+            unistd::write(sys::borrow(&40), b"x").unwrap();
+            live_on()
+        });
+        live_on()
+    });
+    drop(writer);
+    ready.read_exact(&mut [0; 1]).unwrap();
+    let owner = prepared.seal().expect("seal");
+    assert_eq!(owner.is_some(), kind == Container::Jail);
+    drop(owner);
+    if kind == Container::Reaper {
+        sys::signal_tree(unistd::getpid().as_raw(), Signal::SIGKILL, false).unwrap();
+    } else if Prepared::needs_init(kind) {
+        kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    }
+    wait_closed(&mut reader);
+    wait(first).unwrap();
 }
 
 fn container_found() {
@@ -522,11 +562,12 @@ mod freebsd {
         let (gate, go) = io::pipe().unwrap();
         let jail = jail();
         let mut watch = Watch::new(jail.descriptor()).unwrap();
+        let own_copy = go.as_raw_fd();
         let pid = child(|| {
             let mut gate = gate;
             jail::attach(jail.jid()).unwrap();
             (&told).write_all(b"x").unwrap();
-            drop(go);
+            unistd::close(own_copy).unwrap();
             wait_closed(&mut gate);
         });
         ready.read_exact(&mut [0; 1]).unwrap();

@@ -16,14 +16,15 @@ use crate::time::age;
 pub fn status(s: &Status, style: &Style) -> String {
     let mut out = needs(&s.panes, s.attention, style);
     let kept = if s.kept { "" } else { ", not kept" };
+    let held = s.container.as_ref();
+    let held = held.map_or(String::new(), |c| format!(", in {}", clean(c)));
     let about = format!(
-        "colibrid {} on {}, up {}{kept}; {} of at most {} alive, in {}",
+        "colibrid {} on {}, up {}{kept}; {} of at most {} alive{held}",
         clean(&s.version),
         fit(&clean(&s.host), 20),
         age(&s.started_at, style.now),
         count(s.runs.alive, "run", "runs"),
         s.runs.limit,
-        clean(s.container.as_deref().unwrap_or("an unknown container")),
     );
     line(&mut out, &fit(&about, COLUMNS));
     for warning in &s.warnings {

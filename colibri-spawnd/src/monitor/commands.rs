@@ -42,7 +42,9 @@ impl Machine {
                 Command::Prompt if !self.prompted => None,
                 Command::Prompt => Some("the profile runs in JSON mode: it takes one prompt only"),
                 Command::Steer => Some("the profile runs in JSON mode: it cannot be steered"),
-                Command::Abort => Some("the profile runs in JSON mode: it cannot be aborted, only stopped"),
+                Command::Abort => {
+                    Some("the profile runs in JSON mode: it cannot be aborted, only stopped")
+                }
                 Command::Answer => Some("the profile runs in JSON mode: it asks nothing"),
             };
         }

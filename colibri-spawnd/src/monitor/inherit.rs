@@ -87,7 +87,9 @@ impl Given {
         let stdout = out(self.stdout, shell::STDOUT)?;
         let stderr = out(self.stderr, shell::STDERR)?;
         let stdin = match self.stdin {
-            Some(fd) => Sink::new(fd, registry, shell::STDIN).or_fatal("watch the agent's input")?,
+            Some(fd) => {
+                Sink::new(fd, registry, shell::STDIN).or_fatal("watch the agent's input")?
+            }
             None => Sink::none(),
         };
         let children = children(self.container, registry, args)?;

@@ -164,8 +164,7 @@ impl Ledger {
 
     /// Leaves out waiting records of lesser weight, oldest first, while there are too many.
     fn make_room(&mut self) {
-        let over =
-            |l: &Ledger| l.waiting.len() > WAITING_MAX || l.bytes > WAITING_BYTES;
+        let over = |l: &Ledger| l.waiting.len() > WAITING_MAX || l.bytes > WAITING_BYTES;
         while over(self) {
             let lesser = |(_, r): &(u64, Record)| !Journal::is_weighty(r);
             let Some(at) = self.waiting.iter().position(lesser) else {
@@ -180,7 +179,12 @@ impl Ledger {
 
     fn tell_dropped(&mut self, wall: u64) {
         let records = std::mem::take(&mut self.dropped);
-        if records > 0 && self.journal.append(wall, Record::Dropped { records }).is_err() {
+        if records > 0
+            && self
+                .journal
+                .append(wall, Record::Dropped { records })
+                .is_err()
+        {
             self.dropped = records;
         }
     }

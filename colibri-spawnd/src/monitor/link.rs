@@ -133,7 +133,11 @@ impl Link {
             left -= 1;
         }
         self.cursor = Cursor::At(mark);
-        Ok(if left == 0 { Pumped::More } else { Pumped::Resting })
+        Ok(if left == 0 {
+            Pumped::More
+        } else {
+            Pumped::Resting
+        })
     }
 
     /// Whether colibrid's socket has taken everything that the journal holds.

@@ -124,10 +124,7 @@ pub(super) enum What {
     /// A command that Pi replies to.
     Replied,
     /// The answer to a dialog.
-    Dialog {
-        request: String,
-        cancelled: bool,
-    },
+    Dialog { request: String, cancelled: bool },
 }
 
 /// A write whose outcome is still due.
@@ -485,7 +482,13 @@ impl Machine {
         self.alone_until = None;
         if let Some(kill) = self.asking {
             fx.push(Effect::Straggling(kill));
-            self.kill_at = Some(now + if kill == Kill::Term { GRACE_MS } else { AGAIN_MS });
+            self.kill_at = Some(
+                now + if kill == Kill::Term {
+                    GRACE_MS
+                } else {
+                    AGAIN_MS
+                },
+            );
         }
     }
 
@@ -508,7 +511,13 @@ impl Machine {
         self.kill_at = None;
         if self.linked {
             fx.push(Effect::Straggling(kill));
-            self.kill_at = Some(now + if kill == Kill::Term { GRACE_MS } else { AGAIN_MS });
+            self.kill_at = Some(
+                now + if kill == Kill::Term {
+                    GRACE_MS
+                } else {
+                    AGAIN_MS
+                },
+            );
         }
         self.arm_alone(now);
     }

@@ -247,9 +247,8 @@ impl Shell {
     /// How long nothing can happen; `None`: until something does.
     fn timeout(&self) -> Option<Duration> {
         let room = !self.core.ledger.is_full();
-        let more = self.ready.pump
-            || self.ready.stderr
-            || room && (self.ready.stdout || self.ready.link);
+        let more =
+            self.ready.pump || self.ready.stderr || room && (self.ready.stdout || self.ready.link);
         if more {
             return Some(Duration::ZERO);
         }

@@ -17,11 +17,7 @@ impl JailWatch {
     /// When it is no jail descriptor.
     pub fn new(jail: BorrowedFd<'_>, registry: &Registry, token: Token) -> io::Result<JailWatch> {
         let watch = Watch::new(jail)?;
-        registry.register(
-            &mut SourceFd(&watch.as_raw_fd()),
-            token,
-            Interest::READABLE,
-        )?;
+        registry.register(&mut SourceFd(&watch.as_raw_fd()), token, Interest::READABLE)?;
         Ok(JailWatch(watch))
     }
 

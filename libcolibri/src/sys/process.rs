@@ -77,8 +77,8 @@ pub fn no_new_privs() -> io::Result<()> {
 
 /// Forbids attaching a debugger to this process, and core dumps. Exec undoes it.
 ///
-/// On Linux this also hands `/proc/self` to root: call it after [`set_title`] and before nothing
-/// that reads `/proc/self`.
+/// On Linux it also hands the files of `/proc/self` to root (as changing the user does, until exec):
+/// an unprivileged process must have made its user namespace before.
 pub fn not_traceable() -> io::Result<()> {
     system::not_traceable()
 }

@@ -19,6 +19,9 @@ use crate::state::Container;
 /// through a pidfd whose start time was checked, so no reused id is hit. The first refusal (EPERM)
 /// is returned after all others were tried.
 ///
+/// Linux without a PID namespace has a limit: a chain of processes that each fork a successor and end
+/// at once can be faster than `/proc` is read. A namespace has no such gap.
+///
 /// Zombies are neither signalled nor counted. Success is no proof of death: ask [`count_tree`].
 pub fn signal_tree(root_pid: i32, signal: Signal, include_root: bool) -> io::Result<u32> {
     checked(root_pid)?;

@@ -143,10 +143,20 @@ fn child(case: &Case, drop_first: bool) -> ! {
             groups: Vec::new(),
         };
         sys::drop_to(&ids).expect("drop");
+        as_if_executed();
     }
     (case.run)();
     sys::exit_now(0)
 }
+
+/// A process that changed its user may not open its own `/proc` files until it has called exec, which
+/// an ordinary user's process always has.
+#[cfg(target_os = "linux")]
+fn as_if_executed() {
+    nix::sys::prctl::set_dumpable(true).expect("dumpable");
+}
+#[cfg(not(target_os = "linux"))]
+fn as_if_executed() {}
 
 fn judge(end: End, status: WaitStatus, said: &str) -> Result<(), String> {
     let fits = match (end, status) {
@@ -198,7 +208,7 @@ pub struct TempDir(pub std::path::PathBuf);
 
 impl TempDir {
     pub fn new() -> Self {
-        let name = format!("colibri-test-{}", std::process::id());
+        let name = format!("colibri-sys-test-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).expect("create a temporary directory");
         Self(path)

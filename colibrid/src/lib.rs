@@ -1,0 +1,24 @@
+//! The state daemon of the Colibri suite, as a library that its program and the tests link.
+//!
+//! One file for each peer (spawnd, schedd, monitors, clients) and one for each subject (runs, the
+//! glasspane, the store, events). See colibrid(8).
+
+pub mod args;
+pub mod attempt;
+pub mod clients;
+pub mod engine;
+pub mod event;
+pub mod glasspane;
+pub mod keeper;
+pub mod log_ring;
+pub mod monitors;
+pub mod request;
+pub mod roles;
+pub mod runs;
+pub mod schedd;
+pub mod serve;
+pub mod spawnd;
+pub mod start;
+pub mod store;
+pub mod time;
+pub mod views;
