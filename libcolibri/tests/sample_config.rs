@@ -19,7 +19,7 @@ const EXAMPLES: [&str; 8] = [
 ];
 
 fn read(path: &str) -> String {
-    let full = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let full = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join(path);
     std::fs::read_to_string(&full).unwrap_or_else(|e| panic!("{}: {e}", full.display()))
 }
 
@@ -50,7 +50,11 @@ fn keys() -> BTreeSet<(String, String)> {
     let mut all = BTreeSet::new();
     for (table, kind) in fields(&source, "File") {
         // A table of tables (the profiles) names its struct last.
-        let kind = kind.trim_end_matches('>').rsplit([' ', '<']).next().unwrap();
+        let kind = kind
+            .trim_end_matches('>')
+            .rsplit([' ', '<'])
+            .next()
+            .unwrap();
         for (key, _) in fields(&source, kind) {
             all.insert((table.to_owned(), key.to_owned()));
         }
