@@ -96,6 +96,10 @@ impl Store {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let db = Connection::open_with_flags(&path, flags).map_err(&fatal)?;
+        // Ahead of the first read, which opens the WAL: then its index lives on the heap and there
+        // is no third file.
+        db.pragma_update(None, "locking_mode", "EXCLUSIVE")
+            .map_err(&fatal)?;
         check_version(&db).map_err(&fatal)?.map_err(|v| {
             Fatal::new(format!(
                 "{}: schema {v} is from a newer Colibri, this one knows {SCHEMA}; nothing was changed",
@@ -181,9 +185,8 @@ fn check_version(db: &Connection) -> DbResult<std::result::Result<(), i64>> {
     })
 }
 
-/// The mode. Exclusive locking comes first: then the WAL's index lives on the heap.
+/// The mode, but for exclusive locking, which was set before.
 fn settle(db: &Connection) -> DbResult<()> {
-    db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0))?;
     if mode != "wal" {
         return Err(rusqlite::Error::InvalidQuery);
@@ -220,4 +223,37 @@ pub fn descriptors(paths: &Paths) -> std::io::Result<Vec<(RawFd, &'static str)>>
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut list: Vec<String> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        list.sort_unstable();
+        list
+    }
+
+    #[test]
+    fn a_database_that_was_used_before_has_no_third_file_either() {
+        let dir = std::env::temp_dir().join(format!("colibri-store-{}", std::process::id()));
+        let paths = Paths {
+            run_dir: PathBuf::from("/nonexistent"),
+            state_dir: dir.clone(),
+            tmp_dir: PathBuf::from("/nonexistent"),
+        };
+        std::fs::create_dir_all(paths.database_dir()).unwrap();
+        for _ in 0..3 {
+            let store = Store::open(&paths).unwrap();
+            let files = ["colibri.sqlite", "colibri.sqlite-wal"];
+            assert_eq!(names(&paths.database_dir()), files);
+            drop(store);
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }
