@@ -161,8 +161,9 @@ impl Keeper {
             match &ready {
                 Some(r) => sys::dup_to(r.as_fd(), READY_FD)?,
                 None => {
+                    // It may well have been opened at that very place.
                     let null = std::fs::File::options().write(true).open("/dev/null")?;
-                    sys::dup_to(null.as_fd(), READY_FD)?;
+                    sys::dup_to(above(null.into())?.as_fd(), READY_FD)?;
                 }
             }
             sys::cloexec_from(READY_FD + 1)
