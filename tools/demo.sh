@@ -13,7 +13,7 @@ set -eu
 cd "$(dirname "$0")/.."
 bin=$(cd "${CARGO_TARGET_DIR:-target}/release" && pwd)
 prompt=${COLIBRI_DEMO_PROMPT:-'In one sentence: which directory are you in, and what is in it?'}
-trace=$PWD/tests/fixtures/pi/1.5.2/rpc_bash.jsonl
+trace=$PWD/tests/fixtures/pi/1.5.2/rpc_basic.jsonl.gz
 # How long the suite may take to start, and to stop: tenths of a second.
 patience=150
 
@@ -75,7 +75,7 @@ else
 	say 'agent: a recorded stream of the real Pi 1.5.2, played in its own timing (no Pi with a model here)'
 	[ -f "$trace" ] || die "cannot find the recording $trace"
 	command="[$(toml "$bin/colibri-pi-player"), \"--mode\", \"rpc\", \"--trace\", $(toml "$trace")"
-	timing=${trace%.jsonl}.timing.tsv
+	timing=${trace%.jsonl.gz}.timing.tsv
 	[ ! -f "$timing" ] || command="$command, \"--timing\", $(toml "$timing")"
 	command="$command]"
 	env='{}'
@@ -120,7 +120,8 @@ await ready || die 'the suite does not answer'
 ctl status
 
 say "running the agent: $prompt"
-ctl tail &
+# Not through the function: its process would be a shell, and the tail outlive it.
+"$bin/colibri-ctl" -s "$sock" tail &
 tail=$!
 result=0
 ctl run demo --wait "$prompt" >"$dir/result" || result=$?

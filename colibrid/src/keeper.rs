@@ -43,6 +43,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the process cannot be set up.
 pub fn start(args: &Args) -> Result<i32> {
+    // The keeper leaves the directory that a relative name means.
+    let mut args = args.clone();
+    args.file = std::path::absolute(&args.file).or_fatal("find the config")?;
     let program = std::env::current_exe().or_fatal("find my own program")?;
     let program = CString::new(program.as_os_str().as_bytes())
         .map_err(|_| Fatal::new("cannot start: my own path has a NUL byte"))?;
@@ -58,7 +61,7 @@ pub fn start(args: &Args) -> Result<i32> {
             std::env::set_current_dir("/").or_fatal("go to /")?;
             // Only for ps: without it the keeper is called like the suite.
             let _ = sys::set_title("[keeper]");
-            Keeper::new(args, program)?.keep(ready_w.into())
+            Keeper::new(&args, program)?.keep(ready_w.into())
         }
     }
 }
@@ -131,6 +134,10 @@ impl Keeper {
                 _ => quick_deaths + 1,
             };
             self.pause(backoff(quick_deaths));
+            if self.ending {
+                // Asked while there was no suite to pass it on to.
+                return Ok(EX_FAILURE);
+            }
         }
     }
 

@@ -407,6 +407,8 @@ fn exec(program: &CString, argv: &[CString], channel: OwnedFd, lock: BorrowedFd<
         };
         let channel = up(channel.as_fd())?;
         let lock = up(lock)?;
+        // Away from the terminal: an interrupt typed there is for colibrid, who ends the runs first.
+        nix::unistd::setsid()?;
         sys::dup_to(channel.as_fd(), 3)?;
         sys::dup_to(lock.as_fd(), 4)?;
         // They end when their channel does: a terminal's ^C or a shutdown's SIGTERM is for
