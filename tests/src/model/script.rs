@@ -18,6 +18,8 @@
 //! | `steer` | short commands until a second user message arrives (60 at most), then an answer that quotes it |
 //! | `slow` | an answer of a minute, a word every 50 ms |
 //! | `sleep`, `aborttool` | a silent command of five minutes / one that says `started` first |
+//! | `hold` | a silent command that keeps the FIFO `alive` of its directory open, see [`crate::procs::Lifeline`] |
+//! | `holdfar` | the same, and so does a process of its own session that is deaf to SIGTERM |
 //! | `daemon` | a command that leaves a process in a session of its own behind |
 //! | `selfterm` | a command that sends SIGTERM to Pi |
 //! | `toolstream` | a command that prints a line every 0.2 s for two seconds |
@@ -29,7 +31,7 @@
 use serde_json::{json, Value};
 
 /// Every script's model id.
-pub const MODELS: [&str; 33] = [
+pub const MODELS: [&str; 35] = [
     "plain",
     "think",
     "empty",
@@ -56,6 +58,8 @@ pub const MODELS: [&str; 33] = [
     "slow",
     "sleep",
     "aborttool",
+    "hold",
+    "holdfar",
     "daemon",
     "selfterm",
     "loop",
@@ -248,8 +252,8 @@ pub fn reply(talk: &Conversation) -> Reply {
         ]),
         "silent" => acts(vec![Act::Silence]),
         "silentbody" => acts(vec![Act::Head, Act::Silence]),
-        "tools" | "toolfail" | "bigtool" | "unicode" | "sleep" | "aborttool" | "daemon"
-        | "selfterm" | "loop" | "steer" | "toolstream" => with_tools(talk),
+        "tools" | "toolfail" | "bigtool" | "unicode" | "sleep" | "aborttool" | "hold"
+        | "holdfar" | "daemon" | "selfterm" | "loop" | "steer" | "toolstream" => with_tools(talk),
         "ask" | "askselect" | "askinput" | "askeditor" | "asktimeout" => asking(talk),
         "retry429" | "retry429sdk" | "always500" | "auth401" | "bad400" | "malformed"
         | "disconnect" | "disconnectfin" => failing(&talk.model),
@@ -303,6 +307,12 @@ fn with_tools(talk: &Conversation) -> Reply {
         ("unicode", _) => text("Seen: \u{2028}\u{FEFF}\u{1F600}."),
         ("sleep", _) => once(talk, "sleep 300", "Slept."),
         ("aborttool", _) => once(talk, "echo started; sleep 300", "Slept."),
+        ("hold", _) => once(talk, "exec 9>alive; echo up >&9; sleep 300", "Held."),
+        ("holdfar", _) => once(
+            talk,
+            "exec 9>alive; (trap '' TERM; setsid sleep 300 || daemon sleep 300) & echo up >&9; sleep 300",
+            "Held.",
+        ),
         ("daemon", _) => once(
             talk,
             "(setsid sleep 300 || daemon sleep 300) </dev/null >/dev/null 2>&1 & echo left",
