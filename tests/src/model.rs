@@ -307,9 +307,17 @@ fn play(
                     }
                 }
             }
-            Act::Think(text) => {
+            Act::Pause(ms) => {
+                if shared.stop.wait(Duration::from_millis(*ms)) {
+                    return Ok(());
+                }
+            }
+            Act::Think { text, delay_ms } => {
                 for piece in pieces(text, 8) {
                     stream.delta(&json!({"reasoning_content": piece}))?;
+                    if *delay_ms > 0 && shared.stop.wait(Duration::from_millis(*delay_ms)) {
+                        return Ok(());
+                    }
                 }
             }
             Act::Tools(calls) => stream.tools(talk.messages, calls)?,

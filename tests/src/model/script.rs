@@ -2,6 +2,7 @@
 //!
 //! | model | what happens |
 //! |---|---|
+//! | `demo` | what `make run` shows: thinking, four tools, an answer, at the pace of a real provider |
 //! | `plain` | one short answer in small deltas |
 //! | `think` | thinking, then an answer |
 //! | `empty`, `length` | nothing / an answer cut by the output limit |
@@ -31,7 +32,8 @@
 use serde_json::{json, Value};
 
 /// Every script's model id.
-pub const MODELS: [&str; 35] = [
+pub const MODELS: [&str; 36] = [
+    "demo",
     "plain",
     "think",
     "empty",
@@ -158,8 +160,15 @@ pub enum Act {
         /// Milliseconds after each delta.
         delay_ms: u64,
     },
-    /// Thinking.
-    Think(&'static str),
+    /// Nothing for so many milliseconds: a provider that takes its time.
+    Pause(u64),
+    /// Thinking, in deltas of eight characters with `delay_ms` after each.
+    Think {
+        /// The thoughts.
+        text: &'static str,
+        /// Milliseconds after each delta.
+        delay_ms: u64,
+    },
     /// Tool calls: name and arguments.
     Tools(Vec<(&'static str, Value)>),
     /// The end, with the provider's reason.
@@ -224,7 +233,10 @@ fn once(talk: &Conversation, command: &str, answer: &str) -> Reply {
 pub fn reply(talk: &Conversation) -> Reply {
     match talk.model.as_str() {
         "think" => acts(vec![
-            Act::Think("Let me think about this for a moment."),
+            Act::Think {
+                text: "Let me think about this for a moment.",
+                delay_ms: 0,
+            },
             Act::Text {
                 text: "Thought about it.".into(),
                 chunk: 4,
@@ -232,6 +244,7 @@ pub fn reply(talk: &Conversation) -> Reply {
             },
             Act::Finish("stop"),
         ]),
+        "demo" => demo(talk.turn),
         "empty" => acts(vec![Act::Finish("stop")]),
         "length" => acts(vec![
             Act::Text {
@@ -330,6 +343,50 @@ fn with_tools(talk: &Conversation) -> Reply {
         ("steer", _) => text(&format!("Now following: {}", talk.prompt())),
         _ => bash("echo again"),
     }
+}
+
+/// The conversation that `make run` plays: `demo` in `fixtures/pi` is a recording of it.
+fn demo(turn: usize) -> Reply {
+    let say = |words: &str| Act::Text {
+        text: words.to_owned(),
+        chunk: 5,
+        delay_ms: 30,
+    };
+    let bash = |command: &str| ("bash", json!({ "command": command }));
+    acts(match turn {
+        0 => vec![
+            Act::Pause(600),
+            Act::Think {
+                text: "I do not know this directory yet. First the names, then the line counts.",
+                delay_ms: 60,
+            },
+            say("Let me see what is here."),
+            Act::Tools(vec![bash("ls -1; sleep 0.4")]),
+            Act::Finish("tool_calls"),
+        ],
+        1 => vec![
+            Act::Pause(500),
+            say("Three files. I count their lines and look at how they begin."),
+            Act::Tools(vec![
+                bash("wc -l *.txt; sleep 1"),
+                bash("head -n 1 *.txt; sleep 0.5"),
+            ]),
+            Act::Finish("tool_calls"),
+        ],
+        2 => vec![
+            Act::Pause(700),
+            Act::Tools(vec![(
+                "write",
+                json!({"path": "longest", "content": "poem.txt\n"}),
+            )]),
+            Act::Finish("tool_calls"),
+        ],
+        _ => vec![
+            Act::Pause(500),
+            say("poem.txt is the longest of the three files, with 14 lines. I have noted its name in the file longest."),
+            Act::Finish("stop"),
+        ],
+    })
 }
 
 /// A command that the extension recognises by its first words, and an answer by its outcome.
