@@ -15,7 +15,7 @@ use libcolibri::chan;
 use libcolibri::config::{group_id, Config, Ids, RoleTable};
 use libcolibri::error::{cannot, Context, Fatal, Result};
 use libcolibri::log::{self, Target};
-use libcolibri::sys::{self, Fork};
+use libcolibri::sys::{self, Fork, Signal};
 use libcolibri::{info, warn};
 use nix::poll::PollTimeout;
 use nix::sys::stat::{umask, Mode};
@@ -409,6 +409,9 @@ fn exec(program: &CString, argv: &[CString], channel: OwnedFd, lock: BorrowedFd<
         let lock = up(lock)?;
         sys::dup_to(channel.as_fd(), 3)?;
         sys::dup_to(lock.as_fd(), 4)?;
+        // They end when their channel does: a terminal's ^C or a shutdown's SIGTERM is for
+        // colibrid to act on, in order.
+        sys::ignore_signals(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
         sys::cloexec_from(5)
     };
     if let Err(e) = step() {
