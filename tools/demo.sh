@@ -7,17 +7,19 @@
 # stream recorded from the real Pi, in its own timing.
 #
 #   COLIBRI_DEMO_AGENT=player    the recording even where there is a Pi
-#   COLIBRI_DEMO_PROMPT=TEXT     another task
+#   COLIBRI_DEMO_PROMPT=TEXT     another task for the real Pi
 #   COLIBRI_DEMO_KEEP=1          leave the private directory for a look
 set -eu
 cd "$(dirname "$0")/.."
 bin=$(cd "${CARGO_TARGET_DIR:-target}/release" && pwd)
-prompt=${COLIBRI_DEMO_PROMPT:-'In one sentence: which directory are you in, and what is in it?'}
-trace=$PWD/tests/fixtures/pi/1.5.2/rpc_basic.jsonl.gz
+trace=$PWD/tests/fixtures/pi/1.5.2/demo.jsonl.gz
+home=${HOME:-/}
 # How long the suite may take to start, and to stop: tenths of a second.
 patience=150
+# What is made here may hold a key of the caller's.
+umask 077
 
-say() { printf '%s\n' "-- $*"; }
+say() { printf '\n%s\n' "==> $*"; }
 die() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 
 # await COMMAND…: until it succeeds, for at most `patience`.
@@ -34,11 +36,10 @@ await() {
 toml() { printf '"%s"' "$(printf '%s' "$1" | sed 's/[\\"]/\\&/g')"; }
 
 # The suite is asked to stop however this script ends.
-daemon= tail=
+daemon=
 finish() {
 	code=$?
 	trap - EXIT
-	[ -z "$tail" ] || kill "$tail" 2>/dev/null || true
 	if [ -n "$daemon" ]; then
 		kill -TERM "$daemon" 2>/dev/null || true
 		wait "$daemon" 2>/dev/null || true
@@ -47,7 +48,7 @@ finish() {
 		printf '%s\n' 'demo: the last lines of the log:' >&2
 		tail -n 20 "$dir/log" >&2
 	fi
-	if [ -n "${COLIBRI_DEMO_KEEP:-}" ]; then say "kept: $dir"; else rm -rf "$dir"; fi
+	if [ -n "${COLIBRI_DEMO_KEEP:-}" ]; then say "Kept: $dir"; else rm -rf "$dir"; fi
 	exit "$code"
 }
 
@@ -59,26 +60,43 @@ trap 'exit 143' HUP TERM
 mkdir "$dir/run" "$dir/state" "$dir/tmp" "$dir/work"
 echo 'Colibri was here.' >"$dir/work/hello.txt"
 
-# knows_a_model: whether the Pi on PATH runs and has been given a model.
-knows_a_model() {
-	[ "${COLIBRI_DEMO_AGENT:-}" != player ] || return 1
-	pi=$(command -v pi) && pi --version </dev/null >/dev/null 2>&1 || return 1
-	settings=${PI_CODING_AGENT_DIR:-$HOME/.pi/agent}
-	[ -e "$settings/models.json" ] || [ -e "$settings/auth.json" ] || [ -e "$settings/settings.json" ]
+# agent_env: NAME=VALUE lines, the environment that the real Pi gets: its settings, and the
+# providers' keys that the caller's shell has.
+agent_env() {
+	printf 'HOME=%s\nPATH=%s\n' "$home" "$PATH"
+	[ -z "${PI_CODING_AGENT_DIR:-}" ] || printf 'PI_CODING_AGENT_DIR=%s\n' "$PI_CODING_AGENT_DIR"
+	env | grep -E '^[A-Z0-9_]+_API_KEY=.' || true
 }
 
-if knows_a_model; then
-	say "agent: the real Pi, $pi ($(pi --version </dev/null 2>&1 | tail -n 1))"
-	command="[$(toml "$pi"), \"--mode\", \"rpc\", \"--no-session\"]"
-	env="{ HOME = $(toml "$HOME"), PATH = $(toml "$PATH"), PI_CODING_AGENT_DIR = $(toml "$settings") }"
+# find_pi: sets `pi`, if the one on PATH runs and lists a model in the environment that it will get.
+find_pi() {
+	pi=
+	[ "${COLIBRI_DEMO_AGENT:-}" != player ] || return 0
+	found=$(command -v pi) || return 0
+	agent_env >"$dir/env"
+	set --
+	while IFS= read -r line; do set -- "$@" "$line"; done <"$dir/env"
+	env -i "$@" "$found" --offline --list-models </dev/null 2>&1 | grep -q '^provider  *model' || return 0
+	pi=$found
+	version=$(env -i "$@" "$pi" --version </dev/null 2>&1 | tail -n 1)
+}
+
+find_pi
+if [ -n "$pi" ]; then
+	say "The agent: the real Pi $version, $pi"
+	prompt=${COLIBRI_DEMO_PROMPT:-'In one sentence: which directory are you in, and what is in it?'}
+	command="[$(toml "$pi"), \"--no-session\"]"
+	variables=$(while IFS= read -r line; do
+		printf '%s = %s\n' "${line%%=*}" "$(toml "${line#*=}")"
+	done <"$dir/env")
 else
-	say 'agent: a recorded stream of the real Pi 1.5.2, played in its own timing (no Pi with a model here)'
+	say 'The agent: a recording of the real Pi 1.5.2, played in its own timing'
+	echo '(no pi with a model is on PATH, or the recording was asked for)'
 	[ -f "$trace" ] || die "cannot find the recording $trace"
-	command="[$(toml "$bin/colibri-pi-player"), \"--mode\", \"rpc\", \"--trace\", $(toml "$trace")"
-	timing=${trace%.jsonl.gz}.timing.tsv
-	[ ! -f "$timing" ] || command="$command, \"--timing\", $(toml "$timing")"
-	command="$command]"
-	env='{}'
+	# What was asked when it was recorded.
+	prompt='Which of the files here has the most lines? Note its name in a file called longest.'
+	command="[$(toml "$bin/colibri-pi-player"), \"--trace\", $(toml "$trace")]"
+	variables=
 fi
 
 cat >"$dir/colibri.conf" <<CONF
@@ -96,20 +114,15 @@ operator = ["uid:$(id -u)"]
 mode = "rpc"
 command = $command
 cwd = "$dir/work"
-env = $env
+[profile.demo.env]
+$variables
 CONF
-# As root a profile has to name its user; the demonstration's is the caller.
-[ "$(id -u)" -ne 0 ] || echo "user = \"$(id -u):$(id -g)\"" >>"$dir/colibri.conf"
-"$bin/colibrid" -n -f "$dir/colibri.conf" || die 'the config is refused'
+"$bin/colibrid" -n -f "$dir/colibri.conf" >"$dir/log" 2>&1 || die 'the config is refused'
 
-suite_processes() { pgrep '^colibri' 2>/dev/null | sort; }
-suite_processes >"$dir/before"
-
-say 'starting the suite'
+say "Starting a private suite in $dir"
 "$bin/colibrid" -d -f "$dir/colibri.conf" >"$dir/log" 2>&1 &
 daemon=$!
-sock=$dir/run/colibri.sock
-ctl() { "$bin/colibri-ctl" -s "$sock" "$@"; }
+ctl() { "$bin/colibri-ctl" -s "$dir/run/colibri.sock" "$@"; }
 
 # ready: a sensible answer. A daemon that has died will never give one.
 ready() {
@@ -119,35 +132,49 @@ ready() {
 await ready || die 'the suite does not answer'
 ctl status
 
-say "running the agent: $prompt"
-# Not through the function: its process would be a shell, and the tail outlive it.
-"$bin/colibri-ctl" -s "$sock" tail &
-tail=$!
+say 'Running the agent; its states as they change'
+printf 'The task: %s\n' "$prompt" | fold -s -w 80
 result=0
-ctl run demo --wait "$prompt" >"$dir/result" || result=$?
-# The tail shows what the run's end caused before it is stopped.
-ctl status >"$dir/status"
-kill "$tail" 2>/dev/null || true
-wait "$tail" 2>/dev/null || true
-tail=
+# Its progress is on standard error and belongs here, the answer below.
+ctl run demo --wait "$prompt" 2>&1 >"$dir/result" || result=$?
 
-say 'result'
-cat "$dir/result"
-say 'the glasspane afterwards'
-cat "$dir/status"
+say 'Its answer'
+fold -s -w 80 "$dir/result"
 
-say 'stopping the suite'
+say 'The glasspane afterwards'
+ctl status
+
+# tree PID: the process and all that descend from it.
+tree() {
+	ps -axo pid=,ppid= | awk -v top="$1" '
+		{ parent[$1] = $2 }
+		END {
+			for (pid in parent) {
+				for (p = pid; p in parent && p != top && p > 1; p = parent[p]) ;
+				if (p == top) print pid
+			}
+		}'
+}
+processes=$(tree "$daemon")
+
+say 'Stopping the suite'
 kill -TERM "$daemon"
 stopped=0
 wait "$daemon" || stopped=$?
 daemon=
 [ "$stopped" -eq 0 ] || die "colibrid ended with status $stopped"
 
-# Nothing may be left: no socket, and no process that was not there before.
+# gone: no socket, no temporary directory and no process may be left.
 gone() {
-	left=$(find "$dir/run" -type s; suite_processes | comm -13 "$dir/before" -)
+	left=$(find "$dir/run" -type s; find "$dir/tmp" -mindepth 1)
+	for pid in $processes; do
+		kill -0 "$pid" 2>/dev/null && left="$left process $pid"
+	done
 	[ -z "$left" ]
 }
 await gone || die "left behind: $left"
-[ "$result" -eq 0 ] || die "the run failed with status $result"
-say 'done: nothing is left of it'
+if [ "$result" -ne 0 ]; then
+	[ -z "$pi" ] || echo 'demo: the recording needs no model: COLIBRI_DEMO_AGENT=player make run' >&2
+	die "the run failed with status $result"
+fi
+echo "Nothing is left of it: no process of $(printf '%s\n' "$processes" | wc -l | tr -d ' '), no socket, no temporary file."

@@ -176,7 +176,8 @@ impl Pane {
         self.phase = phase;
         self.reason = reason.to_owned();
         self.until_ms = until_ms;
-        if state != State::Working {
+        // A tool that asks a person is still open.
+        if !matches!(state, State::Working | State::Blocked) {
             self.tools.clear();
         }
     }
@@ -330,9 +331,12 @@ mod tests {
             options: vec![],
             timeout_ms: 0,
         };
+        let (id, name) = ("i".into(), "bash".into());
+        p.apply(&entry(1, Record::ToolStart { id, name }));
         p.apply(&entry(1, Record::Asked(d)));
         p.apply(&entry(2, state(State::Blocked, Phase::None)));
         assert!(p.needs_attention());
+        assert_eq!(p.value()["tools"][0], "bash");
         assert_eq!(p.value()["dialogs"][0]["request"], "r");
         let how = libcolibri::record::Closed::Answered;
         p.apply(&entry(

@@ -11,7 +11,7 @@
 
 pub mod script;
 
-use crate::wait::Stop;
+use crate::wait::{wait_for, Stop};
 use script::{Act, Conversation, Reply};
 use serde_json::{json, Value};
 use std::collections::HashMap;
@@ -42,6 +42,8 @@ pub struct Seen {
 struct Shared {
     seen: Mutex<Vec<Seen>>,
     arrived: Condvar,
+    /// Pieces of answers written so far.
+    written: Mutex<usize>,
     /// Failures so far of scripts that fail first, by model and prompt.
     failures: Mutex<HashMap<(String, String), u32>>,
     /// Open connections, to be cut when the server goes.
@@ -98,6 +100,13 @@ impl ModelServer {
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.shared.seen).clone()
+    }
+
+    /// Waits until `n` pieces of answers have been written in all, over all requests; false when
+    /// `limit` passed first.
+    #[must_use]
+    pub fn wait_for_pieces(&self, n: usize, limit: Duration) -> bool {
+        wait_for(limit, || (*lock(&self.shared.written) >= n).then_some(())).is_some()
     }
 
     /// Waits until `n` requests have arrived in all; false when `limit` passed first.
@@ -192,7 +201,7 @@ fn serve(conn: TcpStream, shared: &Shared) -> io::Result<()> {
             *count += 1;
         }
     }
-    play(&mut out, &talk, &reply, body.len(), &shared.stop)
+    play(&mut out, &talk, &reply, body.len(), shared)
 }
 
 /// Reads the request line, the headers and the body.
@@ -252,7 +261,7 @@ fn play(
     talk: &Conversation,
     reply: &Reply,
     body_len: usize,
-    stop: &Stop,
+    shared: &Shared,
 ) -> io::Result<()> {
     let mut stream = Stream {
         out,
@@ -292,14 +301,23 @@ fn play(
             } => {
                 for piece in pieces(text, *chunk) {
                     stream.delta(&json!({"content": piece}))?;
-                    if *delay_ms > 0 && stop.wait(Duration::from_millis(*delay_ms)) {
+                    *lock(&shared.written) += 1;
+                    if *delay_ms > 0 && shared.stop.wait(Duration::from_millis(*delay_ms)) {
                         return Ok(());
                     }
                 }
             }
-            Act::Think(text) => {
+            Act::Pause(ms) => {
+                if shared.stop.wait(Duration::from_millis(*ms)) {
+                    return Ok(());
+                }
+            }
+            Act::Think { text, delay_ms } => {
                 for piece in pieces(text, 8) {
                     stream.delta(&json!({"reasoning_content": piece}))?;
+                    if *delay_ms > 0 && shared.stop.wait(Duration::from_millis(*delay_ms)) {
+                        return Ok(());
+                    }
                 }
             }
             Act::Tools(calls) => stream.tools(talk.messages, calls)?,

@@ -207,10 +207,19 @@ fn env_file() -> PathBuf {
     cache.join("colibri-pi/env")
 }
 
-/// The permission extension in the source tree; copy it before another user has to read it.
+/// The tests' fixtures: `COLIBRI_FIXTURES` if set, else those of the source tree.
+#[must_use]
+pub fn fixtures() -> PathBuf {
+    std::env::var_os("COLIBRI_FIXTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures"),
+        PathBuf::from,
+    )
+}
+
+/// The permission extension; copy it before another user has to read it.
 #[must_use]
 pub fn extension() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/ext/ask.mjs")
+    fixtures().join("ext/ask.mjs")
 }
 
 /// The real Pi, or `None` after a visible `SKIP:` line.

@@ -1,10 +1,13 @@
 //! Looking at processes from outside: children, descriptors, survivors.
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::signal::{kill, Signal};
-use nix::unistd::Pid;
-use std::fs::OpenOptions;
+use nix::sys::stat::Mode;
+use nix::unistd::{mkfifo, Pid};
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -166,6 +169,66 @@ pub fn held(lock: &Path) -> bool {
     }
 }
 
+/// A FIFO that processes under test write to and keep open: it tells without a doubt when the last
+/// of them is gone, wherever it went.
+#[derive(Debug)]
+pub struct Lifeline {
+    reader: File,
+    path: PathBuf,
+}
+
+impl Lifeline {
+    /// Makes the FIFO; anybody may write to it. Opening it does not block, as it is being read.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        let open = || {
+            mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+            std::fs::set_permissions(path, Permissions::from_mode(0o622))?;
+            OpenOptions::new()
+                .read(true)
+                .custom_flags(OFlag::O_NONBLOCK.bits())
+                .open(path)
+        };
+        let reader = open().unwrap_or_else(|e: io::Error| {
+            panic!("cannot make {}: {e}", path.display());
+        });
+        Self {
+            reader,
+            path: path.to_owned(),
+        }
+    }
+
+    /// Waits until somebody writes a line; false when `limit` passed first.
+    #[must_use]
+    pub fn up(&self, limit: Duration) -> bool {
+        wait_for(limit, || (self.read()? > 0).then_some(())).is_some()
+    }
+
+    /// Waits until nobody has it open for writing; false when `limit` passed first.
+    #[must_use]
+    pub fn cut(&self, limit: Duration) -> bool {
+        wait_for(limit, || (self.read()? == 0).then_some(())).is_some()
+    }
+
+    /// Whether nobody has it open for writing now.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.cut(Duration::ZERO)
+    }
+
+    /// Bytes read; 0 without writers, `None` when the writers are silent.
+    fn read(&self) -> Option<usize> {
+        match (&self.reader).read(&mut [0; 512]) {
+            Ok(n) => Some(n),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
+            Err(e) => panic!("cannot read {}: {e}", self.path.display()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +258,30 @@ mod tests {
         assert!(held(&path));
         drop(lock);
         assert!(!held(&path));
+        std::fs::remove_file(&path).expect("removed");
+    }
+
+    #[test]
+    fn a_lifeline_is_cut_with_its_last_writer() {
+        let path = std::env::temp_dir().join(format!("colibri-line-{}", std::process::id()));
+        let line = Lifeline::new(&path);
+        let mut child = Command::new("sh")
+            .args(["-c", "exec 9>\"$0\"; echo up >&9; sleep 100"])
+            .arg(&path)
+            .spawn()
+            .expect("sh");
+        assert!(line.up(LONG));
+        assert!(!line.is_cut());
+        // The shell may have become sleep or be its parent: both have to go.
+        let pid = i32::try_from(child.id()).expect("fits");
+        let below = descendants_of(pid);
+        signal(pid, Signal::SIGKILL);
+        child.wait().expect("reaped");
+        for p in &below {
+            assert!(!line.is_cut());
+            signal(p.pid, Signal::SIGKILL);
+        }
+        assert!(line.cut(LONG));
         std::fs::remove_file(&path).expect("removed");
     }
 }

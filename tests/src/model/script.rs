@@ -2,6 +2,7 @@
 //!
 //! | model | what happens |
 //! |---|---|
+//! | `demo` | what `make run` shows: thinking, four tools, an answer, at the pace of a real provider |
 //! | `plain` | one short answer in small deltas |
 //! | `think` | thinking, then an answer |
 //! | `empty`, `length` | nothing / an answer cut by the output limit |
@@ -18,6 +19,8 @@
 //! | `steer` | short commands until a second user message arrives (60 at most), then an answer that quotes it |
 //! | `slow` | an answer of a minute, a word every 50 ms |
 //! | `sleep`, `aborttool` | a silent command of five minutes / one that says `started` first |
+//! | `hold` | a silent command that keeps the FIFO `alive` of its directory open, see [`crate::procs::Lifeline`] |
+//! | `holdfar` | the same, and so does a process of its own session that is deaf to SIGTERM |
 //! | `daemon` | a command that leaves a process in a session of its own behind |
 //! | `selfterm` | a command that sends SIGTERM to Pi |
 //! | `toolstream` | a command that prints a line every 0.2 s for two seconds |
@@ -29,7 +32,8 @@
 use serde_json::{json, Value};
 
 /// Every script's model id.
-pub const MODELS: [&str; 33] = [
+pub const MODELS: [&str; 36] = [
+    "demo",
     "plain",
     "think",
     "empty",
@@ -56,6 +60,8 @@ pub const MODELS: [&str; 33] = [
     "slow",
     "sleep",
     "aborttool",
+    "hold",
+    "holdfar",
     "daemon",
     "selfterm",
     "loop",
@@ -154,8 +160,15 @@ pub enum Act {
         /// Milliseconds after each delta.
         delay_ms: u64,
     },
-    /// Thinking.
-    Think(&'static str),
+    /// Nothing for so many milliseconds: a provider that takes its time.
+    Pause(u64),
+    /// Thinking, in deltas of eight characters with `delay_ms` after each.
+    Think {
+        /// The thoughts.
+        text: &'static str,
+        /// Milliseconds after each delta.
+        delay_ms: u64,
+    },
     /// Tool calls: name and arguments.
     Tools(Vec<(&'static str, Value)>),
     /// The end, with the provider's reason.
@@ -220,7 +233,10 @@ fn once(talk: &Conversation, command: &str, answer: &str) -> Reply {
 pub fn reply(talk: &Conversation) -> Reply {
     match talk.model.as_str() {
         "think" => acts(vec![
-            Act::Think("Let me think about this for a moment."),
+            Act::Think {
+                text: "Let me think about this for a moment.",
+                delay_ms: 0,
+            },
             Act::Text {
                 text: "Thought about it.".into(),
                 chunk: 4,
@@ -228,6 +244,7 @@ pub fn reply(talk: &Conversation) -> Reply {
             },
             Act::Finish("stop"),
         ]),
+        "demo" => demo(talk.turn),
         "empty" => acts(vec![Act::Finish("stop")]),
         "length" => acts(vec![
             Act::Text {
@@ -248,8 +265,8 @@ pub fn reply(talk: &Conversation) -> Reply {
         ]),
         "silent" => acts(vec![Act::Silence]),
         "silentbody" => acts(vec![Act::Head, Act::Silence]),
-        "tools" | "toolfail" | "bigtool" | "unicode" | "sleep" | "aborttool" | "daemon"
-        | "selfterm" | "loop" | "steer" | "toolstream" => with_tools(talk),
+        "tools" | "toolfail" | "bigtool" | "unicode" | "sleep" | "aborttool" | "hold"
+        | "holdfar" | "daemon" | "selfterm" | "loop" | "steer" | "toolstream" => with_tools(talk),
         "ask" | "askselect" | "askinput" | "askeditor" | "asktimeout" => asking(talk),
         "retry429" | "retry429sdk" | "always500" | "auth401" | "bad400" | "malformed"
         | "disconnect" | "disconnectfin" => failing(&talk.model),
@@ -303,6 +320,12 @@ fn with_tools(talk: &Conversation) -> Reply {
         ("unicode", _) => text("Seen: \u{2028}\u{FEFF}\u{1F600}."),
         ("sleep", _) => once(talk, "sleep 300", "Slept."),
         ("aborttool", _) => once(talk, "echo started; sleep 300", "Slept."),
+        ("hold", _) => once(talk, "exec 9>alive; echo up >&9; sleep 300", "Held."),
+        ("holdfar", _) => once(
+            talk,
+            "exec 9>alive; (trap '' TERM; setsid sleep 300 || daemon sleep 300) & echo up >&9; sleep 300",
+            "Held.",
+        ),
         ("daemon", _) => once(
             talk,
             "(setsid sleep 300 || daemon sleep 300) </dev/null >/dev/null 2>&1 & echo left",
@@ -320,6 +343,50 @@ fn with_tools(talk: &Conversation) -> Reply {
         ("steer", _) => text(&format!("Now following: {}", talk.prompt())),
         _ => bash("echo again"),
     }
+}
+
+/// The conversation that `make run` plays: `demo` in `fixtures/pi` is a recording of it.
+fn demo(turn: usize) -> Reply {
+    let say = |words: &str| Act::Text {
+        text: words.to_owned(),
+        chunk: 5,
+        delay_ms: 30,
+    };
+    let bash = |command: &str| ("bash", json!({ "command": command }));
+    acts(match turn {
+        0 => vec![
+            Act::Pause(600),
+            Act::Think {
+                text: "I do not know this directory yet. First the names, then the line counts.",
+                delay_ms: 60,
+            },
+            say("Let me see what is here."),
+            Act::Tools(vec![bash("ls -1; sleep 0.4")]),
+            Act::Finish("tool_calls"),
+        ],
+        1 => vec![
+            Act::Pause(500),
+            say("Three files. I count their lines and look at how they begin."),
+            Act::Tools(vec![
+                bash("wc -l *.txt; sleep 1"),
+                bash("head -n 1 *.txt; sleep 0.5"),
+            ]),
+            Act::Finish("tool_calls"),
+        ],
+        2 => vec![
+            Act::Pause(700),
+            Act::Tools(vec![(
+                "write",
+                json!({"path": "longest", "content": "poem.txt\n"}),
+            )]),
+            Act::Finish("tool_calls"),
+        ],
+        _ => vec![
+            Act::Pause(500),
+            say("poem.txt is the longest of the three files, with 14 lines. I have noted its name in the file longest."),
+            Act::Finish("stop"),
+        ],
+    })
 }
 
 /// A command that the extension recognises by its first words, and an answer by its outcome.
