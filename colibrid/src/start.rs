@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use libcolibri::chan;
@@ -195,7 +195,7 @@ fn directories(config: &Config, names: &Names) -> Result<()> {
     let colibrid = Some((names.colibrid.uid, names.colibrid.gid));
     let monitor = Some((names.monitor.uid, names.monitor.gid));
     let root = Some((0, 0));
-    let rows: [(PathBuf, u32, Option<(u32, u32)>); 7] = [
+    let rows = [
         // colibrid removes its socket and pid file from here when it ends.
         (p.run_dir.clone(), 0o755, colibrid),
         // Monitors bind here; colibrid, in their group, passes through.
