@@ -5,8 +5,8 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -50,13 +50,16 @@ pub fn start(args: &Args) -> Result<i32> {
     let program = CString::new(program.as_os_str().as_bytes())
         .map_err(|_| Fatal::new("cannot start: my own path has a NUL byte"))?;
     let (ready_r, ready_w) = io::pipe().or_fatal("make a pipe")?;
+    let (said_r, said_w) = io::pipe().or_fatal("make a pipe")?;
     match sys::fork().or_fatal("fork")? {
         Fork::Parent(child) => {
-            drop(ready_w);
-            wait_ready(ready_r, Pid::from_raw(child))
+            drop((ready_w, said_w));
+            wait_ready(&ready_r, said_r, Pid::from_raw(child))
         }
         Fork::Child => {
-            drop(ready_r);
+            drop((ready_r, said_r));
+            // Whoever reads the starting command's output must see its end when it has ended.
+            leave_terminal(Some(said_w.into())).or_fatal("leave the terminal")?;
             nix::unistd::setsid().or_fatal("start a session")?;
             std::env::set_current_dir("/").or_fatal("go to /")?;
             // Only for ps: without it the keeper is called like the suite.
@@ -67,23 +70,72 @@ pub fn start(args: &Args) -> Result<i32> {
 }
 
 /// In the starting command: a byte means ready; end of file means that the first start failed,
-/// and the keeper's exit code says how.
-fn wait_ready(mut ready: io::PipeReader, keeper: Pid) -> Result<i32> {
-    let mut byte = [0];
-    match ready.read(&mut byte) {
-        Ok(1) => Ok(EX_OK),
-        _ => match waitpid(keeper, None) {
-            Ok(WaitStatus::Exited(_, code)) if code != EX_OK => Ok(code),
-            _ => Ok(EX_FAILURE),
-        },
+/// and the keeper's exit code says how. What is said meanwhile is passed on.
+fn wait_ready(ready: &io::PipeReader, said: io::PipeReader, keeper: Pid) -> Result<i32> {
+    let mut said = Some(said);
+    let mut over = false;
+    while !over {
+        let mut fds = vec![PollFd::new(ready.as_fd(), PollFlags::POLLIN)];
+        fds.extend(
+            said.iter()
+                .map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)),
+        );
+        let _ = nix::poll::poll(&mut fds, PollTimeout::NONE);
+        let come: Vec<bool> = fds.iter().map(|f| f.any().unwrap_or(false)).collect();
+        over = come[0];
+        if come.get(1) == Some(&true) {
+            pass_on(&mut said);
+        }
     }
+    let code = match (&mut &*ready).read(&mut [0]) {
+        Ok(1) => EX_OK,
+        _ => match waitpid(keeper, None) {
+            Ok(WaitStatus::Exited(_, code)) if code != EX_OK => code,
+            _ => EX_FAILURE,
+        },
+    };
+    // The daemons may hold the other end for ever: only what is there.
+    while said.as_ref().is_some_and(is_readable) {
+        pass_on(&mut said);
+    }
+    Ok(code)
+}
+
+fn is_readable(pipe: &io::PipeReader) -> bool {
+    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+    matches!(nix::poll::poll(&mut fds, PollTimeout::ZERO), Ok(n) if n > 0)
+}
+
+/// Copies what is in the pipe to stderr; `None` at its end.
+fn pass_on(said: &mut Option<io::PipeReader>) {
+    let mut block = [0; 4096];
+    match said.as_mut().map(|s| s.read(&mut block)) {
+        Some(Ok(n)) if n > 0 => {
+            // Nobody to tell: that is no reason not to start.
+            let _ = io::stderr().write_all(&block[..n]);
+        }
+        _ => *said = None,
+    }
+}
+
+/// stdin becomes /dev/null, stdout and stderr become `to`, or /dev/null too.
+fn leave_terminal(to: Option<OwnedFd>) -> io::Result<()> {
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    let null = OwnedFd::from(null);
+    sys::dup_to(null.as_fd(), 0)?;
+    let to = to.as_ref().unwrap_or(&null);
+    sys::dup_to(to.as_fd(), 1)?;
+    sys::dup_to(to.as_fd(), 2)
 }
 
 struct Keeper {
     program: CString,
     argv: Vec<CString>,
     /// The suite holds the other end and notices when this one closes.
-    alive: OwnedFd,
+    _alive: OwnedFd,
     alive_suite: OwnedFd,
     signals: Signals,
     /// The end was asked for.
@@ -99,7 +151,7 @@ impl Keeper {
         Ok(Keeper {
             program,
             argv,
-            alive: w.into(),
+            _alive: w.into(),
             alive_suite: r.into(),
             signals: signals.or_fatal("set up signals")?,
             ending: false,
@@ -231,19 +283,9 @@ impl Keeper {
             .is_some_and(|r| !r.is_empty());
         if told {
             *ready = None;
-            self.let_go_of_the_terminal();
+            // Nobody passes on any more what is said.
+            let _ = leave_terminal(None);
         }
-    }
-
-    /// The first start is over and its errors have been seen: nothing holds the terminal.
-    fn let_go_of_the_terminal(&self) {
-        if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
-            for fd in 0..3 {
-                let _ = sys::dup_to(null.as_fd(), fd);
-            }
-        }
-        // The suite must see this end closed when the keeper is gone, and only then.
-        debug_assert!(self.alive.as_raw_fd() > 2);
     }
 }
 

@@ -4,6 +4,8 @@
 //! nothing; then, in a process of its own, what is opened as root, the other daemons, the drop,
 //! the files opened without root, confinement, the loop.
 
+use std::io::Write;
+
 use clap::Parser;
 use colibrid::{args, engine, keeper, start, store};
 use libcolibri::config::Config;
@@ -15,7 +17,8 @@ fn main() {
         Ok(code) => code,
         Err(fatal) => {
             libcolibri::error!("{fatal}");
-            eprintln!("colibrid: {fatal}");
+            // The reader of stderr may be gone, as the starting command is.
+            let _ = writeln!(std::io::stderr(), "colibrid: {fatal}");
             fatal.code
         }
     };

@@ -26,13 +26,19 @@ impl Client {
     /// # Errors
     /// When nobody listens.
     pub fn connect(socket: &Path) -> io::Result<Self> {
-        Ok(Self {
-            conn: UnixStream::connect(socket)?,
+        UnixStream::connect(socket).map(Self::over)
+    }
+
+    /// Takes over a connection that somebody else made.
+    #[must_use]
+    pub fn over(conn: UnixStream) -> Self {
+        Self {
+            conn,
             partial: Vec::new(),
             lines: VecDeque::new(),
             events: VecDeque::new(),
             next_id: 1,
-        })
+        }
     }
 
     /// Sends bytes as they are, for tests that send what no client should.
@@ -238,14 +244,7 @@ mod tests {
 
     fn pair() -> (Client, UnixStream) {
         let (conn, other) = UnixStream::pair().expect("pair");
-        let client = Client {
-            conn,
-            partial: Vec::new(),
-            lines: VecDeque::new(),
-            events: VecDeque::new(),
-            next_id: 1,
-        };
-        (client, other)
+        (Client::over(conn), other)
     }
 
     #[test]

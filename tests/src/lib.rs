@@ -6,9 +6,12 @@
 
 pub mod agents;
 pub mod client;
+pub mod daemon;
 pub mod model;
 pub mod pi;
 pub mod player;
 pub mod procs;
+pub mod steps;
 pub mod suite;
+pub mod tail;
 pub mod wait;
