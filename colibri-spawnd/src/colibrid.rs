@@ -106,14 +106,6 @@ impl Spawnd {
     }
 
     fn converse(&mut self) -> std::result::Result<std::convert::Infallible, Stop> {
-        // Whatever is there before Ready is out of turn.
-        self.hear()?;
-        self.say(FromSpawnd::Ready {
-            generation: self.table.generation,
-            profiles: self.table.rows.len() as u32,
-            container: self.table.container,
-        })?;
-        self.phase = Phase::Running;
         let mut poll = Poll::new().or_fatal("make an event queue")?;
         let both = Interest::READABLE | Interest::WRITABLE;
         poll.registry()
@@ -127,6 +119,14 @@ impl Spawnd {
             )
             .or_fatal("watch for signals")?;
         let mut events = Events::with_capacity(8);
+        // Whatever is there before Ready is out of turn.
+        self.hear()?;
+        self.say(FromSpawnd::Ready {
+            generation: self.table.generation,
+            profiles: self.table.rows.len() as u32,
+            container: self.table.container,
+        })?;
+        self.phase = Phase::Running;
         loop {
             self.chan.flush()?;
             self.hear()?;

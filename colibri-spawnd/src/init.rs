@@ -5,8 +5,9 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use libcolibri::sys::cell::Cell;
+use libcolibri::sys::cell::{Cell, ChildEvents};
 use libcolibri::sys::{self, Ended, Fork, Signal};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::unistd::{pipe2, read, write};
@@ -20,7 +21,7 @@ use crate::table::hidden;
 pub struct Init {
     /// Its process id outside the namespace.
     pub pid: i32,
-    /// Says go; its end of file says that the launcher is dead.
+    /// Says go.
     go: OwnedFd,
     /// Will say how the agent ended.
     status: OwnedFd,
@@ -49,7 +50,7 @@ impl Init {
         match sys::fork().at(Step::Fork)? {
             Fork::Parent(pid) => Ok(Init { pid, go, status }),
             Fork::Child => {
-                // Our copy would keep the launcher alive in our own eyes.
+                // Our copies would keep the launcher and the monitor alive in our own eyes.
                 drop(go);
                 drop(status);
                 let ends = Ends {
@@ -70,8 +71,7 @@ impl Init {
         write(&self.go, &[1]).at(Step::Container).map(drop)
     }
 
-    /// The pipe for the monitor. Only when the report pipe has been closed: until then the init
-    /// takes the end of the other pipe for the launcher's death.
+    /// The pipe for the monitor, whose closing is the end of the namespace.
     #[must_use]
     pub fn into_status(self) -> OwnedFd {
         self.status
@@ -85,17 +85,17 @@ fn live(order: &mut Order<'_>, cell: &Cell, stdio: &[OwnedFd; 3], ends: Ends) ->
         Err(failure) => fail(&ends.report, failure),
     };
     order.table.wipe();
-    let [status, go, report] = match keep(&ends).at(Step::Descriptors) {
+    let [status, report] = match keep(&ends).at(Step::Descriptors) {
         Ok(kept) => kept,
         Err(failure) => fail(&ends.report, failure),
     };
-    if let Err(failure) = settle(order, &go) {
-        fail(&report, failure);
-    }
-    // The launcher takes this for our readiness; from then on the other pipe says nothing.
+    let events = match settle(order) {
+        Ok(events) => events,
+        Err(failure) => fail(&report, failure),
+    };
+    // The launcher takes this for our readiness.
     drop(report);
-    drop(go);
-    reap(agent, &status)
+    reap(agent, &status, events)
 }
 
 /// The agent, if there is one already, dies with us.
@@ -127,48 +127,60 @@ fn begin(
 }
 
 /// After the agent's fork: drops, and makes sure to die with the monitor.
-fn settle(order: &Order<'_>, go: &OwnedFd) -> Result<(), Failure> {
+fn settle(order: &Order<'_>) -> Result<ChildEvents, Failure> {
     drop_rights(order.table).at(Step::User)?;
     sys::no_new_privs().at(Step::Privileges)?;
     sys::not_traceable().at(Step::Privileges)?;
-    sys::block_signals().at(Step::Privileges)?;
-    // Changing the user has undone the first call. If the launcher has died in between, its end
-    // of the pipe is closed.
+    // Changing the user has undone the first call. This is the second line only: Landlock keeps a
+    // confined monitor's death signal from us. The first one is the status pipe, see reap.
     sys::die_with_parent(Signal::SIGKILL).at(Step::Tie)?;
-    let mut fds = [PollFd::new(go.as_fd(), PollFlags::empty())];
-    match poll(&mut fds, PollTimeout::ZERO).at(Step::Tie)? {
-        0 => Ok(()),
-        _ => sys::exit_now(1),
-    }
+    ChildEvents::new().at(Step::Tie)
 }
 
-/// Closes everything but three pipes.
-fn keep(ends: &Ends) -> io::Result<[OwnedFd; 3]> {
+/// Closes everything but two pipes.
+fn keep(ends: &Ends) -> io::Result<[OwnedFd; 2]> {
     // 3 to 5 are the launcher's channel, journal and program: the ends lie above.
     sys::dup_to(ends.status.as_fd(), 3)?;
-    sys::dup_to(ends.go.as_fd(), 4)?;
-    sys::dup_to(ends.report.as_fd(), 5)?;
-    sys::dup_to(std::io::stdin().as_fd(), 2)?;
-    sys::close_from(6)?;
-    Ok([sys::inherit(3)?, sys::inherit(4)?, sys::inherit(5)?])
+    sys::dup_to(ends.report.as_fd(), 4)?;
+    sys::dup_to(io::stdin().as_fd(), 2)?;
+    sys::close_from(5)?;
+    Ok([sys::inherit(3)?, sys::inherit(4)?])
 }
 
-/// Reaps until the agent has ended, says how, and ends the namespace.
-fn reap(agent: i32, status: &OwnedFd) -> ! {
-    while let Ok(Some((pid, raw))) = sys::wait_any(true) {
-        if pid != agent {
-            continue;
+/// Reaps until the agent has ended, says how, and ends the namespace; or ends it at once when the
+/// monitor, which alone reads the status pipe, is dead. Signals are without effect on the first
+/// process of a namespace, SIGKILL from outside excepted.
+fn reap(agent: i32, status: &OwnedFd, mut events: ChildEvents) -> ! {
+    loop {
+        events.clear();
+        while let Ok(Some((pid, raw))) = sys::wait_any(false) {
+            if pid == agent {
+                // If nobody reads it, we would not live much longer either.
+                let _ = write(status, &encode(Ended::from_status(raw)));
+                sys::exit_now(0);
+            }
         }
-        let (how, value) = match Ended::from_status(raw) {
-            Ended::Code(code) => (0, code),
-            Ended::Signal(signal) => (1, signal),
-        };
-        let mut said = [0; 8];
-        said[..4].copy_from_slice(&i32::to_le_bytes(how));
-        said[4..].copy_from_slice(&value.to_le_bytes());
-        // Nobody reads if the monitor is dead; then so are we.
-        let _ = write(status, &said);
-        break;
+        let mut fds = [
+            // Nothing is asked for: an error shows all the same.
+            PollFd::new(status.as_fd(), PollFlags::empty()),
+            PollFd::new(events.as_fd(), PollFlags::POLLIN),
+        ];
+        let polled = poll(&mut fds, PollTimeout::NONE);
+        let unread = fds[0].revents().is_some_and(|r| !r.is_empty());
+        if unread || !matches!(polled, Ok(_) | Err(Errno::EINTR)) {
+            sys::exit_now(1);
+        }
     }
-    sys::exit_now(0)
+}
+
+/// As the monitor reads it.
+fn encode(ended: Ended) -> [u8; 8] {
+    let (how, value) = match ended {
+        Ended::Code(code) => (0i32, code),
+        Ended::Signal(signal) => (1, signal),
+    };
+    let mut said = [0; 8];
+    said[..4].copy_from_slice(&how.to_ne_bytes());
+    said[4..].copy_from_slice(&value.to_ne_bytes());
+    said
 }

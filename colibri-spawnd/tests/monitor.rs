@@ -21,7 +21,9 @@ fn main() {
         Fork::Child => {
             prepare(&dir);
             std::env::set_var("MONITOR_TEST_DIR", &dir);
-            harness::main(CASES);
+            let mut cases = CASES.to_vec();
+            cases.extend_from_slice(SYSTEM);
+            harness::main(&cases);
         }
         Fork::Parent(pid) => {
             let pid = nix::unistd::Pid::from_raw(pid);
@@ -56,10 +58,33 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-const CASES: &[Case] = &[case(
-    "a JSON run: prompt, end of input, stream, end",
-    json_run,
-)];
+const CASES: &[Case] = &[
+    case("a JSON run: prompt, end of input, stream, end", json_run),
+    case("JSON mode takes one prompt and nothing else", json_refusals),
+    case("an RPC run ends when its work has settled", rpc_run),
+    case("an agent that stays takes more, and is stopped", stays),
+    case("a dialog is answered, once and sensibly", dialog),
+    case("an abort cancels an open dialog first", abort_in_dialog),
+    case("colibrid may die at any record", any_record),
+    case("there is one connection at a time", one_connection),
+    case("others may not connect", wrong_user).as_root(),
+    case("garbage ends its connection only", garbage),
+    case(
+        "nothing is said before resume, and resume comes first",
+        resume_first,
+    ),
+    case("a line of 100 MB costs no memory", huge_line),
+    case("a flood on stderr leaves its end", stderr_flood),
+    case("an agent that does not read is not waited for", deaf_agent),
+    case("a grandchild that holds the pipe is waited for", grandchild),
+    case("an init reports its agent's end", init_reports),
+    case("a killed init is the end of all", init_killed),
+    case("a launch that failed is told", not_started),
+    case("silence after the start is told", silence),
+    case("SIGTERM to the monitor is a stop", terminated),
+    case("a full journal ends the run", journal_full),
+    case("recorded streams give their states", recorded),
+];
 
 /// A plain run of the newest Pi, as JSON mode plays it.
 fn plain() -> String {
@@ -95,4 +120,765 @@ fn json_run() {
         journal.last().map(|e| &e.record),
         Some(&Record::Ended(ended))
     );
+}
+
+fn json_refusals() {
+    let mut rig = Rig::start(&Spec {
+        mode: JSON,
+        script: "cat >/dev/null; read x </dev/null; while :; do sleep 100; done",
+        ..SPEC
+    });
+    rig.resume(0);
+    rig.prompt(1, "once");
+    assert_eq!(rig.did(1), "");
+    rig.prompt(2, "twice");
+    assert!(rig.did(2).contains("JSON mode"));
+    rig.send(&ToMonitor::Abort { token: 3 });
+    assert!(rig.did(3).contains("JSON mode"));
+    let text = "left".to_owned();
+    rig.send(&ToMonitor::Steer { token: 4, text });
+    assert!(rig.did(4).contains("JSON mode"));
+    rig.send(&ToMonitor::Stop);
+    rig.until(|r| *r == Record::Stopping);
+    rig.send(&ToMonitor::Abort { token: 5 });
+    assert!(rig.did(5).contains("stopping"));
+    kill_tree(&rig);
+    let ended = rig.ended();
+    assert!(ended.asked);
+    assert_eq!((ended.state, ended.exit), (State::Idle, Exit::Signal(9)));
+    rig.gone();
+}
+
+/// What spawnd does when colibrid asks for it.
+fn kill_tree(rig: &Rig) {
+    sys::signal_tree(rig.monitor, sys::Signal::SIGKILL, false).expect("kill");
+}
+
+/// An RPC agent in the shell: replies to the probe, and defines what the tests need.
+const AGENT: &str = r#"
+ok() { echo "{\"id\":\"$1\",\"type\":\"response\",\"command\":\"$2\",\"success\":true}"; }
+no() { echo "{\"id\":\"$1\",\"type\":\"response\",\"command\":\"$2\",\"success\":false,\"error\":\"$3\"}"; }
+say() { echo "{\"type\":\"$1\"$2}"; }
+want() { read -r line || exit 90; case "$line" in *"$1"*) ;; *) echo "wanted $1, got $line" >&2; exit 91;; esac; }
+answer() { say message_end ',"message":{"role":"assistant","stopReason":"stop","content":[{"type":"text","text":"'"$1"'"}]}'; }
+work() { say agent_start; say turn_start; }
+done_() { answer "$1"; say agent_end ',"willRetry":false'; say agent_settled ',"aborted":false'; }
+want get_state; ok probe get_state
+"#;
+
+fn agent(script: &str) -> String {
+    format!("{AGENT}\n{script}")
+}
+
+fn is_state(r: &Record, wanted: State) -> bool {
+    matches!(r, Record::State { state, .. } if *state == wanted)
+}
+
+fn rpc_run() {
+    let script = agent("want '\"message\":\"hi\"'; ok c9 prompt; work; done_ yes; cat; exit 0");
+    let mut rig = Rig::start(&Spec {
+        on_settled: END,
+        script: &script,
+        ..SPEC
+    });
+    rig.resume(0);
+    rig.until(|r| is_state(r, State::Idle));
+    rig.prompt(9, "hi");
+    assert_eq!(rig.did(9), "");
+    let answer = rig.until(|r| matches!(r, Record::Answer { .. }));
+    assert!(matches!(answer, Record::Answer { text } if text == "yes"));
+    let ended = rig.ended();
+    assert_eq!((ended.state, ended.exit), (State::Done, Exit::Code(0)));
+    assert!(!ended.asked);
+    rig.gone();
+}
+
+fn stays() {
+    let script = agent(
+        "want '\"type\":\"prompt\"'; ok c1 prompt; work; want '\"type\":\"steer\"'; ok c2 steer
+         done_ one; want '\"type\":\"prompt\"'; no c3 prompt 'not now'
+         want '\"type\":\"prompt\"'; ok c4 prompt; work; done_ two; cat; exit 0",
+    );
+    let mut rig = Rig::start(&Spec {
+        script: &script,
+        ..SPEC
+    });
+    rig.resume(0);
+    rig.prompt(1, "a");
+    rig.until(|r| is_state(r, State::Working));
+    let text = "b".to_owned();
+    rig.send(&ToMonitor::Steer { token: 2, text });
+    assert_eq!(rig.did(2), "");
+    rig.until(|r| is_state(r, State::Done));
+    rig.prompt(3, "c");
+    assert_eq!(rig.did(3), "not now");
+    // At rest a steering message is a prompt.
+    let text = "d".to_owned();
+    rig.send(&ToMonitor::Steer { token: 4, text });
+    rig.until(|r| is_state(r, State::Done));
+    rig.send(&ToMonitor::Abort { token: 5 });
+    assert_eq!(rig.did(5), "there is nothing to abort");
+    rig.send(&ToMonitor::Stop);
+    let stopping = rig.until(|r| matches!(r, Record::State { .. }));
+    assert!(matches!(
+        stopping,
+        Record::State {
+            phase: Phase::Stopping,
+            ..
+        }
+    ));
+    let ended = rig.ended();
+    assert!(ended.asked);
+    assert_eq!((ended.state, ended.exit), (State::Done, Exit::Code(0)));
+    rig.gone();
+}
+
+/// A dialog of a tool that asks for permission.
+const ASKS: &str = r#"
+want '"type":"prompt"'; ok c1 prompt; work
+say tool_execution_start ',"toolCallId":"t","toolName":"bash","args":{}'
+say extension_ui_request ',"id":"q","method":"select","title":"Colour?","options":["red","green"]'
+"#;
+
+fn dialog() {
+    let script = agent(&format!(
+        "{ASKS} want '\"value\":\"green\"'
+         say tool_execution_end ',\"toolCallId\":\"t\",\"toolName\":\"bash\",\"isError\":false'
+         done_ ok; cat"
+    ));
+    let mut rig = Rig::start(&Spec {
+        script: &script,
+        ..SPEC
+    });
+    rig.resume(0);
+    rig.prompt(1, "a");
+    let asked = rig.until(|r| matches!(r, Record::Asked(_)));
+    assert!(matches!(asked, Record::Asked(d) if d.request == "q" && d.options.len() == 2));
+    rig.until(|r| is_state(r, State::Blocked));
+    let answer = |token, request: &str, value: &str| ToMonitor::Answer {
+        token,
+        request: request.to_owned(),
+        reply: Reply::Value(value.to_owned()),
+    };
+    rig.send(&answer(2, "other", "green"));
+    assert_eq!(rig.did(2), "no such question");
+    rig.send(&answer(3, "q", "blue"));
+    assert!(rig.did(3).contains("red, green"));
+    rig.send(&answer(4, "q", "green"));
+    assert_eq!(rig.did(4), "");
+    rig.until(|r| is_state(r, State::Done));
+    rig.send(&answer(5, "q", "red"));
+    assert_eq!(rig.did(5), "no such question");
+    rig.send(&ToMonitor::Stop);
+    assert_eq!(rig.ended().state, State::Done);
+    rig.gone();
+}
+
+fn abort_in_dialog() {
+    let script = agent(&format!(
+        "{ASKS} want '\"cancelled\":true'; want '\"type\":\"abort\"'
+         say agent_end ',\"willRetry\":false'; say agent_settled ',\"aborted\":true'; ok c2 abort; cat"
+    ));
+    let mut rig = Rig::start(&Spec {
+        script: &script,
+        ..SPEC
+    });
+    rig.resume(0);
+    rig.prompt(1, "a");
+    rig.until(|r| is_state(r, State::Blocked));
+    rig.send(&ToMonitor::Abort { token: 2 });
+    assert_eq!(rig.did(2), "");
+    rig.send(&ToMonitor::Stop);
+    let ended = rig.ended();
+    assert_eq!(
+        (ended.state, ended.reason.as_str()),
+        (State::Idle, "aborted")
+    );
+    rig.gone();
+}
+
+fn any_record() {
+    let script = format!("cat >/dev/null; cat {}; sleep 1000", plain());
+    let mut rig = Rig::start(&Spec {
+        mode: JSON,
+        script: &script,
+        ..SPEC
+    });
+    rig.resume(0);
+    rig.prompt(1, "go");
+    rig.until(|r| is_state(r, State::Done));
+    let journal = rig.read_journal();
+    let last = journal.len() as u64;
+    for from in 0..=last {
+        // Dies while the rest is on its way to it.
+        rig.chan = None;
+        rig.reconnect();
+        assert_eq!(rig.resume(from), last);
+        if from < last {
+            assert_eq!(rig.entry(), journal[from as usize]);
+        }
+    }
+    // And goes on live where it was, without a gap and without a repetition.
+    rig.chan = None;
+    rig.reconnect();
+    rig.resume(last);
+    kill_tree(&rig);
+    let mut seq = last;
+    loop {
+        let entry = rig.entry();
+        seq += 1;
+        assert_eq!(entry.seq, seq);
+        if matches!(entry.record, Record::Ended(_)) {
+            break;
+        }
+    }
+    rig.gone();
+}
+
+fn one_connection() {
+    let mut rig = Rig::start(&Spec {
+        script: "cat",
+        ..SPEC
+    });
+    rig.resume(0);
+    let second = std::os::unix::net::UnixStream::connect(&rig.socket).expect("connect");
+    assert_closed(&second);
+    // The first one did not notice.
+    rig.send(&ToMonitor::Abort { token: 1 });
+    assert_eq!(rig.did(1), "there is nothing to abort");
+    rig.chan = None;
+    rig.reconnect();
+    rig.resume(0);
+    rig.send(&ToMonitor::Stop);
+    rig.ended();
+    rig.gone();
+}
+
+/// The other end closes without a word.
+fn assert_closed(mut stream: &std::os::unix::net::UnixStream) {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    rig::readable(stream.as_fd());
+    assert!(matches!(stream.read(&mut [0; 8]), Ok(0)), "not closed");
+}
+
+fn wrong_user() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut rig = Rig::start(&Spec {
+        script: "cat",
+        colibrid: Some(12_345),
+        ..SPEC
+    });
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(&rig.socket, open).expect("mode");
+    let try_as = |uid: u32| match sys::fork().expect("fork") {
+        Fork::Parent(pid) => harness::wait(pid).expect("try"),
+        Fork::Child => {
+            let groups = Vec::new();
+            sys::drop_to(&sys::Ids {
+                uid,
+                gid: uid,
+                groups,
+            })
+            .expect("drop");
+            let stream = std::os::unix::net::UnixStream::connect(&rig.socket).expect("connect");
+            use std::os::fd::AsFd;
+            rig::readable(stream.as_fd());
+            let said = std::io::Read::read(&mut &stream, &mut [0; 8]);
+            sys::exit_now(said.expect("read") as i32)
+        }
+    };
+    use nix::sys::wait::WaitStatus::Exited;
+    rig.chan = None;
+    assert!(matches!(try_as(12_346), Exited(_, 0)));
+    // Hello begins with its length.
+    assert!(matches!(try_as(12_345), Exited(_, 8)));
+    rig.reconnect();
+    rig.resume(0);
+    rig.send(&ToMonitor::Stop);
+    rig.ended();
+    rig.gone();
+}
+
+fn garbage() {
+    use std::io::Write;
+    let mut rig = Rig::start(&Spec {
+        script: "cat",
+        ..SPEC
+    });
+    rig.chan = None;
+    let tries: [&[u8]; 5] = [
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"\xff\xff\xff\xff\x01\x00\x01\x00",
+        b"\x08\x00\x00\x00\x01\x00\x02\x00\0\0\0\0\0\0\0\0",
+        b"\x08\x00\x00\x00\x09\x00\x01\x00\0\0\0\0\0\0\0\0",
+        b"\x09\x00\x00\x00\x01\x00\x01\x00\0\0\0\0\0\0\0\0\0",
+    ];
+    for bytes in tries {
+        let stream = std::os::unix::net::UnixStream::connect(&rig.socket).expect("connect");
+        (&stream).write_all(bytes).expect("write");
+        wait_closed(&stream);
+    }
+    rig.reconnect();
+    rig.resume(0);
+    rig.send(&ToMonitor::Stop);
+    rig.ended();
+    rig.gone();
+}
+
+/// Reads to the end of what the monitor says, Hello at most.
+fn wait_closed(mut stream: &std::os::unix::net::UnixStream) {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    let mut said = 0;
+    loop {
+        rig::readable(stream.as_fd());
+        match stream.read(&mut [0; 64]) {
+            Ok(n) if n > 0 => said += n,
+            Ok(_) => break,
+            Err(e) => {
+                assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset);
+                break;
+            }
+        }
+    }
+    assert!(said <= 32, "{said} bytes after Hello");
+}
+
+fn resume_first() {
+    let mut rig = Rig::start(&Spec {
+        script: "cat",
+        ..SPEC
+    });
+    assert!(matches!(rig.next(), Ok(FromMonitor::Hello { .. })));
+    rig.send(&ToMonitor::Stop);
+    assert!(rig.next().is_err());
+    rig.reconnect();
+    // More than there is: not the colibrid of this run.
+    assert!(rig.resume(1_000) < 1_000);
+    assert!(rig.next().is_err());
+    rig.reconnect();
+    rig.resume(0);
+    rig.send(&ToMonitor::Resume { from_seq: 0 });
+    loop {
+        match rig.next() {
+            Ok(FromMonitor::Entry(e)) => assert!(!matches!(e.record, Record::Stopping)),
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    rig.reconnect();
+    rig.resume(0);
+    rig.send(&ToMonitor::Stop);
+    rig.ended();
+    rig.gone();
+}
+
+/// Resident memory, KiB.
+fn resident(pid: i32) -> u64 {
+    let out = std::process::Command::new("ps")
+        .args(["-o", "rss=", "-p", &pid.to_string()])
+        .output()
+        .expect("ps");
+    let text = String::from_utf8_lossy(&out.stdout);
+    text.trim().parse().expect("a number")
+}
+
+fn huge_line() {
+    let script = agent(
+        "want prompt; ok c1 prompt; work; done_ first; want prompt; ok c2 prompt
+         printf '{\"type\":\"message_end\",\"message\":{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"'
+         head -c 100000000 /dev/zero | tr '\\0' x; echo '\"}],\"stopReason\":\"stop\"}}'
+         work; done_ second; cat",
+    );
+    let mut rig = Rig::start(&Spec {
+        script: &script,
+        ..SPEC
+    });
+    rig.resume(0);
+    rig.prompt(1, "a");
+    rig.until(|r| is_state(r, State::Done));
+    let before = resident(rig.monitor);
+    rig.prompt(2, "b");
+    rig.until(|r| matches!(r, Record::Answer { text } if text == "second"));
+    let after = resident(rig.monitor);
+    assert!(after < before + 1024, "{before} KiB, then {after} KiB");
+    rig.send(&ToMonitor::Stop);
+    let ended = rig.ended();
+    assert!(ended.bytes > 100_000_000 && ended.malformed == 0);
+    rig.gone();
+}
+
+fn stderr_flood() {
+    let mut rig = Rig::start(&Spec {
+        script: "head -c 50000000 /dev/zero | tr '\\0' x >&2; echo the end >&2; exit 3",
+        ..SPEC
+    });
+    rig.resume(0);
+    let ended = rig.ended();
+    assert_eq!(ended.exit, Exit::Code(3));
+    assert_eq!(ended.stderr.len(), 4096);
+    assert!(ended.stderr.ends_with("xthe end\n"));
+    rig.gone();
+}
+
+fn deaf_agent() {
+    let mut rig = Rig::start(&Spec {
+        script: "exec sleep 1000",
+        ..SPEC
+    });
+    rig.resume(0);
+    for token in 1..=6 {
+        rig.prompt(token, &"x".repeat(200_000));
+    }
+    // 64 KiB are in the pipe; three and a bit are queued.
+    assert_eq!(rig.did(6), "the agent does not read its input");
+    rig.send(&ToMonitor::Stop);
+    rig.until(|r| *r == Record::Stopping);
+    kill_tree(&rig);
+    let journal_has = |rig: &Rig, wanted: &str| {
+        let has = |e: &libcolibri::record::Entry| matches!(&e.record, Record::Did { token: 1, error, .. } if error == wanted);
+        rig.read_journal().iter().any(has)
+    };
+    rig.ended();
+    assert!(journal_has(&rig, "the agent has exited"));
+    rig.gone();
+}
+
+fn grandchild() {
+    let mut rig = Rig::start(&Spec {
+        script: "sleep 1000 & echo '{\"type\":\"agent_start\"}'; exit 3",
+        ..SPEC
+    });
+    rig.resume(0);
+    let exited = rig.until(|r| matches!(r, Record::Exited(_)));
+    assert_eq!(exited, Record::Exited(Exit::Code(3)));
+    loop {
+        if let FromMonitor::Straggling { kill } = rig.next().expect("straggling") {
+            assert_eq!(kill, Kill::Kill);
+            break;
+        }
+    }
+    kill_tree(&rig);
+    let ended = rig.ended();
+    assert_eq!((ended.exit, ended.proof), (Exit::Code(3), Proof::Reaped));
+    assert_eq!((ended.state, ended.lines), (State::Error, 1));
+    rig.gone();
+}
+
+fn init_reports() {
+    let mut rig = Rig::start(&Spec {
+        container: Container::PidNamespace,
+        script: "kill -TERM $$",
+        ..SPEC
+    });
+    rig.resume(0);
+    let ended = rig.ended();
+    assert_eq!((ended.exit, ended.proof), (Exit::Signal(15), Proof::Kernel));
+    rig.gone();
+}
+
+fn init_killed() {
+    let mut rig = Rig::start(&Spec {
+        container: Container::UserNamespace,
+        // The stand-in takes nobody with it, so the agent goes by itself.
+        script: "kill -9 $PPID; exit 5",
+        ..SPEC
+    });
+    rig.resume(0);
+    let ended = rig.ended();
+    assert_eq!((ended.exit, ended.proof), (Exit::Signal(9), Proof::Kernel));
+    rig.gone();
+}
+
+fn not_started() {
+    let mut rig = Rig::start(&Spec {
+        failed: (19, 2),
+        ..SPEC
+    });
+    rig.resume(0);
+    let ended = rig.ended();
+    assert_eq!(ended.exit, Exit::NotStarted(2));
+    assert_eq!(ended.proof, Proof::NothingStarted);
+    assert_eq!(ended.state, State::Error);
+    assert_eq!(
+        ended.reason,
+        "cannot execute the program: no such file or directory"
+    );
+    rig.gone();
+}
+
+fn silence() {
+    let mut rig = Rig::start(&Spec {
+        start_timeout: 1,
+        script: "exec sleep 1000",
+        ..SPEC
+    });
+    rig.resume(0);
+    let silent = rig.until(|r| matches!(r, Record::State { .. }));
+    assert!(
+        matches!(&silent, Record::State { state: State::Unknown, phase: Phase::Starting, reason, .. }
+            if reason == "silent since start")
+    );
+    kill_tree(&rig);
+    let ended = rig.ended();
+    assert_eq!((ended.state, ended.asked), (State::Error, false));
+    rig.gone();
+}
+
+fn terminated() {
+    let mut rig = Rig::start(&Spec {
+        script: "cat",
+        ..SPEC
+    });
+    rig.resume(0);
+    let pid = nix::unistd::Pid::from_raw(rig.monitor);
+    nix::sys::signal::kill(pid, sys::Signal::SIGTERM).expect("signal");
+    rig.until(|r| *r == Record::Stopping);
+    assert_eq!(rig.ended().exit, Exit::Code(0));
+    rig.gone();
+}
+
+fn journal_full() {
+    // Flips between states for ever; ends, as Pi does, with its input.
+    let script = "
+        exec 3<&0; (cat <&3 >/dev/null; kill -9 $$) &
+        flip='{\"type\":\"agent_start\"}
+{\"type\":\"agent_end\"}
+{\"type\":\"agent_settled\"}'
+        while :; do echo \"$flip\"; done";
+    let mut rig = Rig::start(&Spec {
+        journal_limit: 8192,
+        script,
+        ..SPEC
+    });
+    rig.resume(0);
+    rig.until(|r| matches!(r, Record::State { reason, .. } if reason == "journal limit"));
+    let ended = rig.ended();
+    assert_eq!(
+        (ended.state, ended.reason.as_str()),
+        (State::Error, "journal limit")
+    );
+    assert!(!ended.asked);
+    rig.gone();
+    let size = std::fs::metadata(&rig.journal).expect("journal").len();
+    assert!(size < 16_384, "{size} bytes");
+    let journal = rig.read_journal();
+    let dropped = |r: &Record| matches!(r, Record::Dropped { records } if *records > 0);
+    assert!(journal.iter().any(|e| dropped(&e.record)));
+}
+
+/// One line of the fixtures' tables.
+fn rows(name: &str) -> Vec<Vec<String>> {
+    let path = rig::shared().join("pi").join(name);
+    let text = std::fs::read_to_string(path).expect(name);
+    let split = |l: &str| l.split('\t').map(str::to_owned).collect();
+    text.lines().skip(1).map(split).collect()
+}
+
+/// The words of expected.tsv in ours.
+fn ours(word: &str) -> String {
+    match word.split('@').next().unwrap_or_default() {
+        "failed" => "error".to_owned(),
+        "blocked/retry" => "working/retrying".to_owned(),
+        "blocked/user" => "blocked".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn recorded() {
+    let index = rows("index.tsv");
+    let mut played = 0;
+    for row in rows("expected.tsv") {
+        let (version, scenario) = (&row[0], &row[1]);
+        let base = rig::shared().join("pi").join(version);
+        let plain = base.join(format!("{scenario}.jsonl"));
+        let packed = base.join(format!("{scenario}.jsonl.gz"));
+        // Ends that were asked for are other tests' matter.
+        if !(plain.exists() || packed.exists()) || row[3].starts_with("stopped") {
+            continue;
+        }
+        let exit: i32 = index
+            .iter()
+            .find(|i| i[0] == *version && i[1] == *scenario)
+            .map_or(0, |i| i[2].parse().expect("exit"));
+        let show = match plain.exists() {
+            true => format!("cat {}", plain.display()),
+            false => format!("gzip -dc {}", packed.display()),
+        };
+        let end = match exit {
+            0.. => format!("exit {exit}"),
+            _ => format!("kill {exit} $$"),
+        };
+        let rpc = scenario.starts_with("rpc");
+        let mut rig = Rig::start(&Spec {
+            mode: if rpc { RPC } else { JSON },
+            on_settled: STAY,
+            script: &format!("{}{show}; {end}", if rpc { "" } else { "cat >/dev/null; " }),
+            ..SPEC
+        });
+        rig.resume(0);
+        if !rpc {
+            rig.prompt(1, "go");
+        }
+        let ended = rig.ended();
+        rig.gone();
+        let what = format!("{version} {scenario}");
+        assert_eq!(
+            ended.state.as_str(),
+            ours(&row[2]),
+            "{what}: {}",
+            ended.reason
+        );
+        let reason = row[3].trim_end();
+        let start = &reason[..reason.len().min(20)];
+        assert!(ended.reason.starts_with(start), "{what}: {}", ended.reason);
+        if !row[4].starts_with('(') && !rpc {
+            let wanted: Vec<String> = row[4].split(' ').map(ours).collect();
+            assert_eq!(states(&rig), wanted, "{what}");
+        }
+        played += 1;
+    }
+    assert!(played > 30, "only {played} recordings");
+}
+
+/// The states in the journal, as the tables write them.
+fn states(rig: &Rig) -> Vec<String> {
+    let word = |r: &Record| match r {
+        Record::State {
+            state,
+            phase: Phase::None,
+            ..
+        } => Some(state.as_str().to_owned()),
+        Record::State { state, phase, .. } => {
+            Some(format!("{}/{}", state.as_str(), phase.as_str()))
+        }
+        _ => None,
+    };
+    rig.read_journal()
+        .iter()
+        .filter_map(|e| word(&e.record))
+        .collect()
+}
+
+/// A disk that can be filled without harm, and what a process does between two looks, are there
+/// to be had on Linux only.
+#[cfg(not(target_os = "linux"))]
+const SYSTEM: &[Case] = &[];
+#[cfg(target_os = "linux")]
+const SYSTEM: &[Case] = &[
+    case(
+        "a full disk delays records and loses none of weight",
+        linux::disk_full,
+    )
+    .as_root(),
+    case("a run at rest wakes nobody", linux::at_rest),
+];
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::*;
+    use nix::mount::{mount, MsFlags};
+    use nix::sched::{unshare, CloneFlags};
+    use std::io::Write;
+
+    pub fn disk_full() {
+        unshare(CloneFlags::CLONE_NEWNS).expect("mount namespace");
+        let none: Option<&str> = None;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(none, "/", none, private, none).expect("private");
+        let dir = rig::shared().join("disk");
+        std::fs::create_dir_all(&dir).expect("directory");
+        let small = Some("size=1m");
+        mount(Some("tmpfs"), &dir, Some("tmpfs"), MsFlags::empty(), small).expect("tmpfs");
+
+        let script = agent(
+            "want prompt; ok c1 prompt; work
+             i=0; while [ $i -lt 3000 ]; do
+                 say tool_execution_start \",\\\"toolCallId\\\":\\\"$i\\\",\\\"toolName\\\":\\\"t\\\"\"
+                 i=$((i+1))
+             done
+             done_ late; cat",
+        );
+        let mut rig = Rig::start(&Spec {
+            script: &script,
+            dir: Some(dir.clone()),
+            ..SPEC
+        });
+        rig.resume(0);
+        rig.until(|r| is_state(r, State::Idle));
+        let filler = dir.join("filler");
+        let mut file = std::fs::File::create(&filler).expect("filler");
+        while file.write_all(&[0; 4096]).is_ok() {}
+        // Some of it still goes into the journal's last page.
+        rig.prompt(1, "go");
+        // The agent goes on although nothing can be recorded: the stream is read to its end.
+        loop {
+            match rig.next().expect("message") {
+                FromMonitor::Activity { lines, .. } if lines >= 3006 => break,
+                FromMonitor::Entry(e) => assert!(!is_state(&e.record, State::Done)),
+                _ => {}
+            }
+        }
+        drop(file);
+        std::fs::remove_file(&filler).expect("remove");
+        rig.until(|r| is_state(r, State::Done));
+        rig.send(&ToMonitor::Stop);
+        let ended = rig.ended();
+        assert_eq!(ended.state, State::Done);
+        rig.gone();
+        let (mut tools, mut dropped, mut last) = (0, 0, None);
+        for entry in rig.read_journal() {
+            match entry.record {
+                Record::ToolStart { id, .. } => {
+                    let id = Some(id.parse::<u32>().expect("number"));
+                    assert!(last < id, "out of order");
+                    last = id;
+                    tools += 1;
+                }
+                // States inside the work are of lesser weight, too.
+                Record::Dropped { records } => dropped += records,
+                _ => {}
+            }
+        }
+        assert!(dropped > 0 && tools + dropped >= 3000, "{tools}, {dropped}");
+    }
+
+    /// How often a process has given up the processor to wait.
+    fn waits(pid: i32) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
+        line.expect("line").trim().parse().expect("number")
+    }
+
+    pub fn at_rest() {
+        let script = agent("cat");
+        let mut rig = Rig::start(&Spec {
+            script: &script,
+            start_timeout: 1,
+            ..SPEC
+        });
+        rig.resume(0);
+        // The last word about traffic is the activity message; after it there is silence.
+        loop {
+            if let FromMonitor::Activity { .. } = rig.next().expect("message") {
+                break;
+            }
+        }
+        use std::os::fd::AsFd;
+        let quiet = |rig: &Rig, ms: u16| {
+            let fd = rig.chan.as_ref().expect("connected").as_fd();
+            let mut fds = [nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLIN)];
+            nix::poll::poll(&mut fds, nix::poll::PollTimeout::from(ms)).expect("poll") == 0
+        };
+        assert!(quiet(&rig, 500));
+        let before = waits(rig.monitor);
+        assert!(quiet(&rig, 2500));
+        assert_eq!(waits(rig.monitor), before);
+        rig.send(&ToMonitor::Stop);
+        rig.ended();
+        rig.gone();
+    }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use libcolibri::config::Config;
 use libcolibri::error::{Context, Fatal, Result, EX_OK};
-use libcolibri::msg::{ToMonitor, ToSpawnd};
+use libcolibri::msg::{RunKey, ToMonitor, ToSpawnd};
 use libcolibri::sandbox::{self, policy, Confined};
 use libcolibri::signals::Signals;
 use libcolibri::state::Container;
@@ -90,6 +90,8 @@ pub struct Engine {
     /// Clients and monitors that have more than a turn's worth, or were waiting for something
     /// that came.
     pub(crate) again: Vec<Token>,
+    /// Runs that were forgotten in this turn; their journals go after the commit.
+    pub(crate) expired: Vec<RunKey>,
     /// Requests that are answered when the turn is durable.
     pub(crate) late: Vec<(Token, Option<Value>, Request)>,
     /// The token of the last command to a monitor.
@@ -146,6 +148,7 @@ impl Engine {
             concluded: false,
             again: Vec::new(),
             late: Vec::new(),
+            expired: Vec::new(),
             // Tokens must not repeat over restarts: a monitor outlives us.
             last_command: sys::wall_ms() << 20,
             started_ms: sys::wall_ms(),
@@ -277,14 +280,14 @@ impl Engine {
         match event.token() {
             LISTENER => self.accept_clients(),
             SIGNALS => {}
-            SPAWND => self.from_spawnd()?,
-            SCHEDD => self.from_schedd()?,
+            SPAWND => self.hear_spawnd()?,
+            SCHEDD => self.hear_schedd()?,
             KEEPER => {
                 self.kept = false;
                 self.keeper = None;
                 error!("the keeper is gone: a crash of this suite would be its end");
             }
-            token if self.monitors.contains_key(&token) => self.from_monitor(token)?,
+            token if self.monitors.contains_key(&token) => self.hear_monitor(token)?,
             token => self.client_event(token, event.is_write_closed()),
         }
         Ok(())
@@ -398,8 +401,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives an event its number and puts it into this turn's transaction.
-    pub(crate) fn emit(&mut self, event: &Event) {
+    /// Gives an event its number, which it returns, and puts it into this turn's transaction.
+    pub(crate) fn emit(&mut self, event: &Event) -> u64 {
         let seq = self.ring.next();
         let line = event.line(seq);
         let stored = self
@@ -411,6 +414,7 @@ impl Engine {
         }
         self.ring
             .push(seq, event.run, line, self.config.limits.events);
+        seq
     }
 
     /// Commits, then lets out what waited for it.
@@ -424,6 +428,7 @@ impl Engine {
             self.begin(live);
         }
         self.ring.publish();
+        self.remove_expired();
         self.serve_late();
         self.flush_out()?;
         self.flush_answers();
@@ -458,11 +463,23 @@ impl Engine {
             match out {
                 Out::Spawnd(m) if self.spawnd.ready => self.spawnd.send(&m)?,
                 Out::Spawnd(m) => held.push_back(Out::Spawnd(m)),
-                Out::Monitor(token, m) => self.to_monitor(token, &m),
+                Out::Monitor(token, m) => self.tell_monitor(token, &m),
             }
         }
         self.out = held;
         Ok(())
+    }
+
+    /// The journals of runs that the database has forgotten.
+    fn remove_expired(&mut self) {
+        for key in std::mem::take(&mut self.expired) {
+            let name = format!("{}.journal", key.stem());
+            let flag = nix::unistd::UnlinkatFlags::NoRemoveDir;
+            match nix::unistd::unlinkat(&self.journals, name.as_str(), flag) {
+                Ok(()) | Err(nix::Error::ENOENT) => {}
+                Err(e) => error!("cannot remove {name}: {}", e.desc()),
+            }
+        }
     }
 
     fn flush_answers(&mut self) {

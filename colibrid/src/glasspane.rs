@@ -4,7 +4,7 @@
 //! is `clawdie.glasspane.snapshot.v1`: the original's fields and, optional for readers, ours.
 
 use libcolibri::msg::RunKey;
-use libcolibri::record::{Dialog, Entry, Record};
+use libcolibri::record::{clip, Dialog, Entry, Record};
 use libcolibri::state::{Container, Phase, State, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
@@ -19,6 +19,8 @@ pub const SCHEMA: &str = "clawdie.glasspane.snapshot.v1";
 const TOOLS_MAX: usize = 64;
 /// Open dialogs that are kept in a pane.
 const DIALOGS_MAX: usize = 16;
+/// Longest dialog text in a pane, in bytes; the `asked` event has all of it.
+const DIALOG_TEXT: usize = 4096;
 
 /// What is known about one agent. This is also how it is stored, so fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +55,9 @@ pub struct Pane {
     pub stopping: bool,
     /// Proven dead.
     pub ended: bool,
+    /// Its profile lets it stay when its work is done: it can be given more.
+    #[serde(default)]
+    pub stays: bool,
     /// What holds it.
     pub container: Option<Container>,
     /// Sums.
@@ -80,7 +85,7 @@ impl From<&Dialog> for StoredDialog {
             request: d.request.clone(),
             method: d.method.clone(),
             title: d.title.clone(),
-            message: d.message.clone(),
+            message: clip(&d.message, DIALOG_TEXT).to_owned(),
             options: d.options.clone(),
             timeout_ms: d.timeout_ms,
         }
@@ -120,6 +125,7 @@ impl Pane {
             stalled: false,
             stopping: false,
             ended: false,
+            stays: false,
             container: None,
             usage: Usage::default(),
             dialogs: Vec::new(),
@@ -239,6 +245,7 @@ impl Pane {
             "until": time(self.until_ms),
             "attention": self.needs_attention(),
             "ended": self.ended,
+            "stays": self.stays,
             "container": self.container.map(Container::as_str),
             "usage": usage(&self.usage),
             "dialogs": self.dialogs.iter().map(StoredDialog::value).collect::<Vec<_>>(),

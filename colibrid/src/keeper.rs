@@ -4,14 +4,16 @@
 //! tells the suite that the keeper is gone, and a socket on which its own signals arrive.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use libcolibri::error::{Context, Fatal, Result, EX_FAILURE, EX_OK};
 use libcolibri::signals::Signals;
 use libcolibri::sys::{self, Fork};
+use nix::fcntl::{fcntl, FcntlArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{kill, Signal};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
@@ -145,19 +147,15 @@ impl Keeper {
 
     fn exec(&self, ready: Option<&OwnedFd>) -> io::Error {
         let step = || -> io::Result<()> {
-            // Two descriptors change places, so copies above both come first.
-            let keeper = self.alive_suite.try_clone()?;
-            let ready = ready.map(OwnedFd::try_clone).transpose()?;
-            let keeper = above(keeper)?;
-            let ready = ready.map(above).transpose()?;
+            // Copies above both places first: either may sit on the other's.
+            let keeper = above(self.alive_suite.as_fd())?;
+            let ready = match ready {
+                Some(r) => above(r.as_fd())?,
+                // Nobody waits any more.
+                None => above(File::options().write(true).open("/dev/null")?.as_fd())?,
+            };
             sys::dup_to(keeper.as_fd(), KEEPER_FD)?;
-            match &ready {
-                Some(r) => sys::dup_to(r.as_fd(), READY_FD)?,
-                None => {
-                    let null = std::fs::File::options().write(true).open("/dev/null")?;
-                    sys::dup_to(null.as_fd(), READY_FD)?;
-                }
-            }
+            sys::dup_to(ready.as_fd(), READY_FD)?;
             sys::cloexec_from(READY_FD + 1)
         };
         if let Err(e) = step() {
@@ -232,11 +230,7 @@ impl Keeper {
 
     /// The first start is over and its errors have been seen: nothing holds the terminal.
     fn let_go_of_the_terminal(&self) {
-        if let Ok(null) = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-        {
+        if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
             for fd in 0..3 {
                 let _ = sys::dup_to(null.as_fd(), fd);
             }
@@ -246,10 +240,9 @@ impl Keeper {
     }
 }
 
-/// The same descriptor at a number above those that the suite expects.
-fn above(fd: OwnedFd) -> io::Result<OwnedFd> {
-    let n = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(READY_FD + 1))?;
-    sys::inherit(n)
+/// A copy of the descriptor at a number above those that the suite expects.
+fn above(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    sys::inherit(fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(READY_FD + 1))?)
 }
 
 /// How long to wait before the next start, after so many deaths in a row that each came within

@@ -89,7 +89,7 @@ impl Engine {
     }
 
     /// Sends to a monitor; a failure is the end of its channel, which the loop will see.
-    pub(crate) fn to_monitor(&mut self, token: Token, m: &ToMonitor) {
+    pub(crate) fn tell_monitor(&mut self, token: Token, m: &ToMonitor) {
         if let Some(monitor) = self.monitors.get_mut(&token) {
             if let Err(e) = monitor.chan.send(m) {
                 debug!("cannot reach the monitor of {}: {e}", monitor.key.stem());
@@ -101,7 +101,7 @@ impl Engine {
     ///
     /// # Errors
     /// Never for what the monitor did; only when this process cannot go on.
-    pub(crate) fn from_monitor(&mut self, token: Token) -> Result<()> {
+    pub(crate) fn hear_monitor(&mut self, token: Token) -> Result<()> {
         for _ in 0..TURN {
             let Some(monitor) = self.monitors.get_mut(&token) else {
                 return Ok(());

@@ -359,6 +359,10 @@ impl Engine {
         let stored = self.store.end(run, l.key.attempt, at_ms, &l.pane.stored());
         self.note_db(stored);
         self.emit(&Event::new(run, l.key.attempt, at_ms, "ended", fields));
+        match self.store.expire(self.config.limits.runs_kept) {
+            Ok(gone) => self.expired.extend(gone),
+            Err(e) => self.note_db(Err(e)),
+        }
         for (_, w) in std::mem::take(&mut l.commands) {
             self.release_client(w, Err(gone()));
         }

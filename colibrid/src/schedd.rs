@@ -41,7 +41,7 @@ impl Engine {
     ///
     /// # Errors
     /// When it is gone or sent what it must not.
-    pub(crate) fn from_schedd(&mut self) -> Result<()> {
+    pub(crate) fn hear_schedd(&mut self) -> Result<()> {
         self.schedd.chan.flush().map_err(|e| lost(&e))?;
         while let Some((m, _)) = self.schedd.chan.recv().map_err(|e| lost(&e))? {
             let s = &mut self.schedd;

@@ -1,5 +1,6 @@
 //! Requests of clients: what each command does.
 
+use libcolibri::config::OnSettled;
 use libcolibri::msg::{RunKey, ToMonitor};
 use libcolibri::state::Container;
 use libcolibri::{debug, sys, warn};
@@ -45,7 +46,7 @@ impl Engine {
         tokens.dedup();
         for token in tokens {
             if self.monitors.contains_key(&token) {
-                self.from_monitor(token)?;
+                self.hear_monitor(token)?;
             } else if self.serve_client(token) {
                 self.again.push(token);
             }
@@ -216,6 +217,7 @@ impl Engine {
         let now = sys::wall_ms();
         let nobody = RunKey { run: 0, attempt: 0 };
         let mut pane = Pane::new(nobody, &profile.agent, &profile.name, now);
+        pane.stays = profile.on_settled == OnSettled::Stay;
         let ids = self.store.accept(&NewRun {
             profile: &pane.profile,
             agent: &pane.agent,
@@ -229,14 +231,14 @@ impl Engine {
         let stored = self.store.save_pane(run, &pane.stored());
         stored.map_err(|e| unavailable(&e))?;
         let fields = json!({"profile": pane.profile, "agent": pane.agent, "by_uid": uid});
-        self.emit(&Event::new(run, attempt, now, "run-created", fields));
+        let seq = self.emit(&Event::new(run, attempt, now, "run-created", fields));
         let key = RunKey { run, attempt };
         self.accepted
             .push(Live::new(&self.config, key, pane, s.prompt));
         self.answers.push(Answer {
             client,
             id: id.clone(),
-            outcome: Ok(json!({"run": run, "attempt": attempt})),
+            outcome: Ok(json!({"run": run, "attempt": attempt, "seq": seq})),
             accepts: true,
         });
         Ok(())
@@ -255,6 +257,9 @@ impl Engine {
     }
 
     fn subscribe(&mut self, token: Token, s: &Subscribe) -> Result<Value, Refusal> {
+        if let Some(run) = s.run {
+            self.row(run)?;
+        }
         let (seq, oldest) = (self.ring.published(), self.ring.oldest());
         let snapshot = match s.snapshot {
             true => Some(self.snapshot()?),
@@ -383,8 +388,8 @@ impl Engine {
         Ok(json!({ "runs": runs }))
     }
 
-    fn snapshot(&self) -> Result<Value, Refusal> {
-        let alive = self.runs.values().map(|l| l.pane.value());
+    /// The living agents, and the last run of every other: one pane per agent at least.
+    fn panes(&self) -> Result<Vec<Pane>, Refusal> {
         let last = self
             .store
             .last_panes(LAST_PANES)
@@ -392,16 +397,20 @@ impl Engine {
         let ended = last
             .iter()
             .filter(|(run, _)| !self.runs.contains_key(run))
-            .filter_map(|(_, text)| serde_json::from_str::<Pane>(text).ok())
-            .map(|p| p.value());
-        let panes = alive.chain(ended).collect();
+            .filter_map(|(_, text)| serde_json::from_str(text).ok());
+        let alive = self.runs.values().map(|l| l.pane.clone());
+        Ok(alive.chain(ended).collect())
+    }
+
+    fn snapshot(&self) -> Result<Value, Refusal> {
+        let panes = self.panes()?.iter().map(Pane::value).collect();
         let seq = self.ring.published();
         Ok(snapshot(&self.names.host, sys::wall_ms(), seq, panes))
     }
 
     fn status(&self) -> Result<Value, Refusal> {
         let total = self.store.count_runs().map_err(|e| unavailable(&e))?;
-        let panes: Vec<&Pane> = self.runs.values().map(|l| &l.pane).collect();
+        let panes = self.panes()?;
         let container = self.spawnd.container;
         Ok(json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -416,11 +425,11 @@ impl Engine {
             "container_proof": container.is_some_and(Container::is_proof),
             "warnings": self.warnings(),
             "seq": self.ring.published(),
-            "runs": {"alive": panes.len(), "limit": self.config.limits.runs, "total": total},
+            "runs": {"alive": self.runs.len(), "limit": self.config.limits.runs, "total": total},
             "attention": panes.iter().filter(|p| p.needs_attention()).count(),
             "stopping": self.ending,
             "profiles": self.config.profiles.iter().map(|p| &p.name).collect::<Vec<_>>(),
-            "panes": panes.iter().map(|p| p.value()).collect::<Vec<_>>(),
+            "panes": panes.iter().map(Pane::value).collect::<Vec<_>>(),
         }))
     }
 

@@ -50,7 +50,7 @@ impl Engine {
     ///
     /// # Errors
     /// When it is gone or sent what it must not.
-    pub(crate) fn from_spawnd(&mut self) -> Result<()> {
+    pub(crate) fn hear_spawnd(&mut self) -> Result<()> {
         self.spawnd.chan.flush().map_err(|e| lost(&e))?;
         while let Some((m, fd)) = self.spawnd.chan.recv().map_err(|e| lost(&e))? {
             self.spawnd_says(m, fd)?;

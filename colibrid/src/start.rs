@@ -8,14 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use libcolibri::chan;
 use libcolibri::config::{group_id, Config, Ids, RoleTable};
 use libcolibri::error::{cannot, Context, Fatal, Result};
 use libcolibri::log::{self, Target};
-use libcolibri::sys::{self, Fork};
+use libcolibri::sys::{self, Fork, Signal};
 use libcolibri::{info, warn};
 use nix::poll::PollTimeout;
 use nix::sys::stat::{umask, Mode};
@@ -195,7 +195,7 @@ fn directories(config: &Config, names: &Names) -> Result<()> {
     let colibrid = Some((names.colibrid.uid, names.colibrid.gid));
     let monitor = Some((names.monitor.uid, names.monitor.gid));
     let root = Some((0, 0));
-    let rows: [(PathBuf, u32, Option<(u32, u32)>); 7] = [
+    let rows = [
         // colibrid removes its socket and pid file from here when it ends.
         (p.run_dir.clone(), 0o755, colibrid),
         // Monitors bind here; colibrid, in their group, passes through.
@@ -409,6 +409,9 @@ fn exec(program: &CString, argv: &[CString], channel: OwnedFd, lock: BorrowedFd<
         let lock = up(lock)?;
         sys::dup_to(channel.as_fd(), 3)?;
         sys::dup_to(lock.as_fd(), 4)?;
+        // They end when their channel does: a terminal's ^C or a shutdown's SIGTERM is for
+        // colibrid to act on, in order.
+        sys::ignore_signals(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
         sys::cloexec_from(5)
     };
     if let Err(e) = step() {

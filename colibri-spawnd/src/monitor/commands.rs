@@ -15,6 +15,8 @@ impl Machine {
                 self.asked = true;
                 return self.stop(now, fx);
             }
+            // A colibrid that was started anew cannot know whether the last one's prompt arrived.
+            ToMonitor::Prompt { token, .. } if self.prompt == Some(*token) => return,
             ToMonitor::Prompt { token, .. } => (*token, Command::Prompt),
             ToMonitor::Steer { token, .. } => (*token, Command::Steer),
             ToMonitor::Abort { token } => (*token, Command::Abort),
@@ -24,6 +26,9 @@ impl Machine {
             Some(why) => Err(why.to_owned()),
             None => self.accepted(command, now, fx),
         };
+        if what == Command::Prompt && result.is_ok() {
+            self.prompt = Some(token);
+        }
         if let Err(why) = result {
             did(token, what, why, fx);
         }

@@ -1,8 +1,8 @@
 //! The run's journal, and the records that wait because the disk did not take them.
 //!
 //! Order is never lost: while one record waits, all later ones wait behind it. What waits is
-//! bounded; when that is not enough, the shell stops reading the agent until there is room again,
-//! so that nothing of weight is lost and the agent is only slowed.
+//! bounded: first records of lesser weight are left out, and when only weighty ones are left the
+//! shell stops reading the agent until there is room again, so that none of them is lost.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,10 +12,11 @@ use libcolibri::journal::{Journal, Mark};
 use libcolibri::record::{Command, Record, ENTRY_MAX};
 use libcolibri::warn;
 
-/// Most records that may wait.
+/// Records that may wait before lesser ones are left out; with only weighty ones waiting, what
+/// one more read of the agent brings comes on top.
 const WAITING_MAX: usize = 1024;
 
-/// Most bytes that may wait, as far as their texts go.
+/// The same in bytes of memory.
 const WAITING_BYTES: usize = 1024 * 1024;
 
 /// Milliseconds between two attempts to write what waits.
@@ -86,10 +87,9 @@ impl Ledger {
         self.waiting.is_empty()
     }
 
-    /// Whether nothing more should be taken in until the disk has room: half of the space is
-    /// kept for what one more read of the agent can bring.
+    /// Whether nothing more may be taken in until the disk has room.
     pub fn is_full(&self) -> bool {
-        self.waiting.len() >= WAITING_MAX / 2 || self.bytes >= WAITING_BYTES / 2
+        self.waiting.len() > WAITING_MAX || self.bytes > WAITING_BYTES
     }
 
     /// Whether the journal has no room even for records of weight: the run must end.
@@ -164,8 +164,7 @@ impl Ledger {
 
     /// Leaves out waiting records of lesser weight, oldest first, while there are too many.
     fn make_room(&mut self) {
-        let over = |l: &Ledger| l.waiting.len() > WAITING_MAX || l.bytes > WAITING_BYTES;
-        while over(self) {
+        while self.is_full() {
             let lesser = |(_, r): &(u64, Record)| !Journal::is_weighty(r);
             let Some(at) = self.waiting.iter().position(lesser) else {
                 return;

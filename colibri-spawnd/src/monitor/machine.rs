@@ -155,6 +155,8 @@ pub struct Machine {
     pub(super) unwritten: VecDeque<usize>,
     pub(super) due: Vec<Due>,
     pub(super) prompted: bool,
+    /// The token of the last prompt that was taken.
+    pub(super) prompt: Option<u64>,
     pub(super) stopping: bool,
     /// colibrid asked for the end (and not our own limit).
     pub(super) asked: bool,
@@ -199,6 +201,7 @@ impl Machine {
             unwritten: VecDeque::new(),
             due: Vec::new(),
             prompted: false,
+            prompt: None,
             stopping: false,
             asked: false,
             fruitless: None,

@@ -24,7 +24,7 @@ use libcolibri::error::{Context, Fatal, Result, EX_OK};
 use libcolibri::sandbox::{confine, policy, Confined};
 use libcolibri::signals::Signals;
 use libcolibri::{debug, error, log, sys};
-use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use nix::libc::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::monitor_args::Args;
 
@@ -46,7 +46,8 @@ fn run(args: &Args) -> Result<()> {
     // Without a log there is still the journal.
     let _ = log::init("colibri-spawnd", target(args), args.verbose);
     let given = inherit::Given::take(args)?; // 3 to 9, and nothing else
-    let wanted = [SIGCHLD, SIGTERM, SIGHUP, SIGINT];
+                                             // SIGXFSZ so that a limit on file sizes is a failed write and not our death.
+    let wanted = [SIGCHLD, SIGTERM, SIGHUP, SIGINT, SIGXFSZ];
     let signals = Signals::new(&wanted).or_fatal("catch signals")?;
     sys::set_title(&format!("run {}", args.key.run)).or_fatal("set process title")?;
     sys::not_traceable().or_fatal("forbid tracing")?;
@@ -69,9 +70,8 @@ fn target(args: &Args) -> log::Target {
 /// Gives up everything but what the table names.
 fn confined(shell: &shell::Shell, channel: &mio::net::UnixStream) -> Result<Confined> {
     use std::os::fd::AsFd;
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let mut held = shell.held();
-    held.extend([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].map(|fd| (fd, "stdio")));
+    held.extend([0, 1, 2].iter().map(|fd| (sys::borrow(fd), "stdio")));
     held.extend(shell.signals().held().map(|fd| (fd, "signals")));
     held.push((channel.as_fd(), "channel"));
     log::with_fd(|syslog| {

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,8 @@ pub struct Spec<'a> {
     pub start_timeout: u32,
     /// Step and errno of a launch that failed.
     pub failed: (u32, i32),
-    pub colibrid: u32,
+    /// Who may connect; this process's user otherwise.
+    pub colibrid: Option<u32>,
     /// For `sh -c`.
     pub script: &'a str,
     /// Where the journal is; the rig's own directory otherwise.
@@ -50,7 +51,7 @@ pub const SPEC: Spec<'static> = Spec {
     journal_limit: 64 << 20,
     start_timeout: 0,
     failed: (0, 0),
-    colibrid: 0,
+    colibrid: None,
     script: "",
     dir: None,
 };
@@ -135,7 +136,12 @@ impl Rig {
                 assert!(fd.is_none());
                 return Ok(msg);
             }
-            readable(chan.as_fd());
+            chan.flush()?;
+            let writing = match chan.is_pending() {
+                true => PollFlags::POLLOUT,
+                false => PollFlags::empty(),
+            };
+            wait_for(chan.as_fd(), PollFlags::POLLIN | writing);
         }
     }
 
@@ -198,8 +204,12 @@ impl Rig {
 }
 
 /// Waits until there is something to read.
-pub fn readable(fd: std::os::fd::BorrowedFd<'_>) {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+pub fn readable(fd: BorrowedFd<'_>) {
+    wait_for(fd, PollFlags::POLLIN);
+}
+
+fn wait_for(fd: BorrowedFd<'_>, what: PollFlags) {
+    let mut fds = [PollFd::new(fd, what)];
     let ready = poll(&mut fds, PollTimeout::from(DEADLINE_MS));
     assert_eq!(ready, Ok(1), "nothing came in time");
 }
@@ -212,6 +222,8 @@ fn pipe() -> (OwnedFd, OwnedFd) {
 /// The launcher: reaper, agent, monitor.
 fn launch(spec: &Spec<'_>, channel: OwnedFd, journal: OwnedFd, listener: OwnedFd) -> ! {
     sys::become_reaper().expect("reaper");
+    // A case that fails aborts: nothing of it is left behind, and nobody holds its stderr.
+    sys::die_with_parent(sys::Signal::SIGKILL).expect("tie");
     let ((in_r, in_w), (out_r, out_w), (err_r, err_w)) = (pipe(), pipe(), pipe());
     let (report_r, report_w) = pipe();
     let init = matches!(
@@ -243,7 +255,13 @@ fn launch(spec: &Spec<'_>, channel: OwnedFd, journal: OwnedFd, listener: OwnedFd
         .open("/dev/null")
         .expect("null")
         .into();
-    let mut table = vec![(&null, 0), (&null, 1), (&channel, 3), (&journal, 4)];
+    let mut table = vec![
+        (&null, 0),
+        (&null, 1),
+        (&null, 2),
+        (&channel, 3),
+        (&journal, 4),
+    ];
     if spec.failed.0 == 0 {
         table.extend([(&in_w, 5), (&out_r, 6), (&err_r, 7), (&listener, 8)]);
         if init {
@@ -274,6 +292,7 @@ fn put(fd: &OwnedFd, number: RawFd) {
 }
 
 fn shell(script: &str) -> ! {
+    sys::die_with_parent(sys::Signal::SIGKILL).expect("tie");
     let argv = ["sh", "-c", script].map(|a| CString::new(a).expect("no NUL"));
     let env = [c"PATH=/usr/local/bin:/usr/bin:/bin".into()];
     panic!("{}", sys::exec_path(c"/bin/sh", &argv, &env));
@@ -312,7 +331,9 @@ fn exec_monitor(spec: &Spec<'_>, child: i32) -> ! {
         child.to_string(),
         spec.failed.0.to_string(),
         spec.failed.1.to_string(),
-        spec.colibrid.to_string(),
+        spec.colibrid
+            .unwrap_or_else(|| nix::unistd::geteuid().as_raw())
+            .to_string(),
         "3".to_owned(),
     ];
     let argv = words.map(|w| CString::new(w).expect("no NUL"));

@@ -32,7 +32,7 @@ impl Store {
         self.db
             .prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3)")?
             .execute(params![seq, run, line])?;
-        if seq % PRUNE_LOT == 0 {
+        if seq.is_multiple_of(PRUNE_LOT) {
             self.db
                 .prepare_cached("DELETE FROM events WHERE seq <= ?1")?
                 .execute([seq.saturating_sub(keep)])?;

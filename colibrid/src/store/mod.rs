@@ -96,6 +96,10 @@ impl Store {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let db = Connection::open_with_flags(&path, flags).map_err(&fatal)?;
+        // Before the first read: otherwise a WAL that a crash left would be read through a shared
+        // index file, which must not be held later.
+        db.pragma_update(None, "locking_mode", "EXCLUSIVE")
+            .map_err(&fatal)?;
         check_version(&db).map_err(&fatal)?.map_err(|v| {
             Fatal::new(format!(
                 "{}: schema {v} is from a newer Colibri, this one knows {SCHEMA}; nothing was changed",
@@ -181,9 +185,9 @@ fn check_version(db: &Connection) -> DbResult<std::result::Result<(), i64>> {
     })
 }
 
-/// The mode. Exclusive locking comes first: then the WAL's index lives on the heap.
+/// The rest of the mode, on a connection that locks exclusively: the WAL's index lives on the
+/// heap.
 fn settle(db: &Connection) -> DbResult<()> {
-    db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |r| r.get(0))?;
     if mode != "wal" {
         return Err(rusqlite::Error::InvalidQuery);
@@ -220,4 +224,82 @@ pub fn descriptors(paths: &Paths) -> std::io::Result<Vec<(RawFd, &'static str)>>
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> Paths {
+        let dir = std::env::temp_dir().join(format!("colibri-store-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let paths = Paths {
+            run_dir: dir.join("run"),
+            state_dir: dir.join("state"),
+            tmp_dir: dir.join("tmp"),
+        };
+        std::fs::create_dir_all(paths.database_dir()).unwrap();
+        paths
+    }
+
+    fn accept(store: &Store) -> (u64, u64) {
+        let new = NewRun {
+            profile: "p",
+            agent: "a",
+            prompt: "x",
+            by_uid: 1,
+            at_ms: 5,
+            pane: "{}",
+        };
+        store.accept(&new).unwrap()
+    }
+
+    #[test]
+    fn a_database_that_a_crash_left_is_recovered_without_an_index_file() {
+        let paths = scratch("crash");
+        let store = Store::open(&paths).unwrap();
+        let (run, _) = accept(&store);
+        store.commit().unwrap();
+        accept(&store);
+        // As kill -9 leaves it: copied with the WAL, nothing closed, the second run uncommitted.
+        let copy = scratch("copy");
+        for suffix in ["", "-wal"] {
+            let name = format!("colibri.sqlite{suffix}");
+            let from = paths.database_dir().join(&name);
+            std::fs::copy(from, copy.database_dir().join(&name)).unwrap();
+        }
+        let back = Store::open(&copy).unwrap();
+        assert!(back.run(run).unwrap().is_some());
+        assert_eq!(back.alive().unwrap().len(), 1);
+        assert!(!copy.database_dir().join("colibri.sqlite-shm").exists());
+        let held = descriptors(&copy).unwrap();
+        assert_eq!(held.len(), 2);
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_untouched() {
+        let paths = scratch("newer");
+        let db = Connection::open(paths.database()).unwrap();
+        db.pragma_update(None, "user_version", SCHEMA + 1).unwrap();
+        drop(db);
+        let before = std::fs::read(paths.database()).unwrap();
+        let e = Store::open(&paths).err().unwrap();
+        assert!(e.message.contains("newer Colibri"), "{e}");
+        assert_eq!(std::fs::read(paths.database()).unwrap(), before);
+    }
+
+    #[test]
+    fn old_runs_are_forgotten_and_living_ones_never() {
+        let store = Store::open(&scratch("expire")).unwrap();
+        let all: Vec<_> = (0..10).map(|_| accept(&store)).collect();
+        for (run, attempt) in &all[1..9] {
+            store.end(*run, *attempt, 9, "{}").unwrap();
+        }
+        let gone = store.expire(3).unwrap();
+        let runs: Vec<u64> = gone.iter().map(|k| k.run).collect();
+        assert_eq!(runs, [2, 3, 4, 5, 6, 7]);
+        assert!(store.run(all[0].0).unwrap().is_some());
+        assert!(store.run(2).unwrap().is_none());
+        assert!(store.expire(3).unwrap().is_empty());
+    }
 }

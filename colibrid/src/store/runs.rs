@@ -1,8 +1,12 @@
 //! Runs and their attempts.
 
+use libcolibri::msg::RunKey;
 use rusqlite::{params, OptionalExtension, Row};
 
 use super::{DbResult, Store};
+
+/// Runs that are forgotten at once; each end of a run forgets more than it adds.
+const EXPIRE_LOT: u32 = 8;
 
 /// A run to be accepted.
 pub struct NewRun<'a> {
@@ -258,6 +262,36 @@ impl Store {
             .prepare_cached("UPDATE runs SET ended_ms = ?2, pane = ?3 WHERE run = ?1")?
             .execute(params![run, at_ms, pane])?;
         Ok(())
+    }
+
+    /// Forgets the oldest ended runs beyond the newest `keep`, a lot at a time; returns what
+    /// was forgotten, so that the journals can follow.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn expire(&self, keep: u64) -> DbResult<Vec<RunKey>> {
+        self.begin()?;
+        let mut oldest = self.db.prepare_cached(
+            "SELECT a.run, a.attempt FROM attempts a JOIN runs r ON r.run = a.run
+             WHERE r.ended_ms IS NOT NULL AND r.run <= (SELECT max(run) FROM runs) - ?1
+             ORDER BY a.run LIMIT ?2",
+        )?;
+        let rows = oldest.query_map(params![keep, EXPIRE_LOT], |r| {
+            Ok(RunKey {
+                run: r.get(0)?,
+                attempt: r.get(1)?,
+            })
+        })?;
+        let gone = rows.collect::<DbResult<Vec<_>>>()?;
+        for key in &gone {
+            self.db
+                .prepare_cached("DELETE FROM attempts WHERE attempt = ?1")?
+                .execute([key.attempt])?;
+            self.db
+                .prepare_cached("DELETE FROM runs WHERE run = ?1 AND NOT EXISTS (SELECT 1 FROM attempts WHERE run = ?1)")?
+                .execute([key.run])?;
+        }
+        Ok(gone)
     }
 
     /// All attempts that have not ended.

@@ -82,6 +82,8 @@ impl Paths {
 pub struct Limits {
     /// Runs alive at once.
     pub runs: u32,
+    /// Newest runs that are remembered, with their journals.
+    pub runs_kept: u64,
     /// Connections to the public socket at once.
     pub clients: u32,
     /// Of these, by one user.

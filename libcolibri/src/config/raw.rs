@@ -54,6 +54,7 @@ struct RawRoles {
 #[serde(deny_unknown_fields, default)]
 struct RawLimits {
     runs: Field<u32>,
+    runs_kept: Field<u64>,
     clients: Field<u32>,
     clients_per_user: Field<u32>,
     requests_per_second: Field<u32>,
@@ -270,6 +271,13 @@ fn roles(w: &Where<'_>, raw: RawRoles) -> Result<Roles, String> {
 fn limits(w: &Where<'_>, raw: RawLimits) -> Result<Limits, String> {
     Ok(Limits {
         runs: number(w, raw.runs, "limits.runs", 1..=10_000, 64)?,
+        runs_kept: number(
+            w,
+            raw.runs_kept,
+            "limits.runs_kept",
+            1..=100_000_000,
+            10_000,
+        )?,
         clients: number(w, raw.clients, "limits.clients", 1..=4096, 128)?,
         clients_per_user: number(
             w,

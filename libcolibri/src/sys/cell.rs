@@ -8,7 +8,7 @@
 //! everything inside (a [`Container::Reaper`] excepted). Whoever cleans up asks [`is_empty`].
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::system;
@@ -101,6 +101,29 @@ impl Cell {
     #[must_use]
     pub fn into_descriptor(self) -> Option<OwnedFd> {
         self.inner.into_descriptor()
+    }
+}
+
+/// Ends of children as a descriptor that turns readable, for the init of a container. It needs no
+/// handler: a forked process has its parent's idea of which handlers there are.
+#[derive(Debug)]
+pub struct ChildEvents(system::ChildEvents);
+
+impl ChildEvents {
+    /// From now on; children that have ended before must be waited for once.
+    pub fn new() -> io::Result<ChildEvents> {
+        system::ChildEvents::new().map(ChildEvents)
+    }
+
+    /// Makes it unreadable until the next child ends. Wait for children afterwards, not before.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl AsFd for ChildEvents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

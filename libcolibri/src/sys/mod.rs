@@ -43,7 +43,9 @@ pub use process::{
     become_reaper, boot_id, die_with_parent, exec_fd, exec_path, exit_now, fork, no_new_privs,
     not_traceable, parent_is, process_start, set_limits, set_title, Fork, ProcessHandle,
 };
-pub use signals::{block_signals, default_signals, nice, restore_signals, set_nice};
+pub use signals::{
+    block_signals, default_signals, ignore_signals, nice, restore_signals, set_nice,
+};
 pub use system::CONFIG_FILE;
 pub use tree::{available_container, count_tree, signal_tree};
 pub use wait::{wait_any, Ended};

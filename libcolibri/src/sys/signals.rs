@@ -22,6 +22,15 @@ pub fn default_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// Ignores these signals, here and in the program that this process becomes.
+pub fn ignore_signals(signals: &[Signal]) -> io::Result<()> {
+    for s in signals {
+        // SAFETY: ignoring runs no code of this process.
+        unsafe { signal(*s, SigHandler::SigIgn) }?;
+    }
+    Ok(())
+}
+
 /// Blocks every signal that can be blocked; returns what was blocked before.
 pub fn block_signals() -> io::Result<SigSet> {
     Ok(SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?)

@@ -2,7 +2,7 @@
 //! [`super::jail`].
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -118,6 +118,24 @@ fn sysctl(name: &[libc::c_int], to: *mut libc::c_void, bytes: &mut usize) -> io:
     let result = unsafe { libc::sysctl(name.as_ptr(), length, to, bytes, std::ptr::null(), 0) };
     Errno::result(result)?;
     Ok(())
+}
+
+/// SIGCHLD as a descriptor: for the init of a container, which a jail has not.
+#[derive(Debug)]
+pub(in crate::sys) struct ChildEvents(OwnedFd);
+
+impl ChildEvents {
+    pub(in crate::sys) fn new() -> io::Result<ChildEvents> {
+        Err(Errno::EOPNOTSUPP.into())
+    }
+
+    pub(in crate::sys) fn clear(&mut self) {}
+}
+
+impl AsFd for ChildEvents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// All children of this process, zombies left out: those descendants that head a subtree of their

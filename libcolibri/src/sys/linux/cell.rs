@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::mount::{mount, MsFlags};
 use nix::sched::{unshare, CloneFlags};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::getpid;
 
 use super::namespace::{self, Kind};
@@ -102,6 +104,30 @@ fn keep_one(dir: &Path, own: &str) -> io::Result<()> {
 
 pub(in crate::sys) fn jail_is_empty(_jid: i32) -> io::Result<bool> {
     Ok(true)
+}
+
+/// SIGCHLD, blocked, as a descriptor.
+#[derive(Debug)]
+pub(in crate::sys) struct ChildEvents(SignalFd);
+
+impl ChildEvents {
+    pub(in crate::sys) fn new() -> io::Result<ChildEvents> {
+        let only: SigSet = [Signal::SIGCHLD].into_iter().collect();
+        only.thread_block()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(ChildEvents(SignalFd::with_flags(&only, flags)?))
+    }
+
+    pub(in crate::sys) fn clear(&mut self) {
+        // Several of them are one signal.
+        while matches!(self.0.read_signal(), Ok(Some(_))) {}
+    }
+}
+
+impl AsFd for ChildEvents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 /// All children of this process, zombies left out.

@@ -6,7 +6,7 @@ pub mod namespace;
 mod process;
 mod tree;
 
-pub(super) use cell::{children, jail_is_empty, Cell};
+pub(super) use cell::{children, jail_is_empty, Cell, ChildEvents};
 pub(super) use namespace::Prepared;
 pub(super) use process::{
     become_reaper, boot_id, die_with_parent, no_new_privs, not_traceable, process_start, set_title,

@@ -1,0 +1,610 @@
+//! The real colibri-spawnd, its launchers, inits and monitors, with shell scripts for agents.
+
+#[path = "../../libcolibri/tests/harness/mod.rs"]
+mod harness;
+mod suite;
+
+use std::fs::{self, Permissions};
+use std::io::{IoSlice, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+
+use libcolibri::chan;
+use libcolibri::msg::{FromSpawnd, Kill, Proven, Refusal, RunKey, ToSpawnd};
+use libcolibri::state::{Container, Exit};
+use libcolibri::wire;
+use nix::sys::signal::{kill, Signal};
+use nix::sys::wait::{waitpid, WaitStatus};
+use nix::unistd::{geteuid, mkfifo, Pid};
+
+use harness::{case, Case};
+use suite::{agent_uid, agent_user, profile, Suite, COLIBRID, KEY, MONITOR};
+
+fn main() {
+    // The build directory may be closed to others.
+    let dir = harness::TempDir::new();
+    let program = dir.0.join("colibri-spawnd");
+    fs::copy(env!("CARGO_BIN_EXE_colibri-spawnd"), &program).expect("copy the program");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("chmod");
+    std::env::set_var("SPAWND_TEST_PROGRAM", &program);
+    // harness::main exits: the copy outlives it only in this process.
+    let code = match libcolibri::sys::fork().expect("fork") {
+        libcolibri::sys::Fork::Child => {
+            harness::main(CASES);
+            0
+        }
+        libcolibri::sys::Fork::Parent(pid) => match waitpid(Pid::from_raw(pid), None) {
+            Ok(WaitStatus::Exited(_, code)) => code,
+            _ => 1,
+        },
+    };
+    drop(dir);
+    std::process::exit(code);
+}
+
+const CASES: &[Case] = &[
+    case(
+        "ready, and the end of the channel is the end",
+        ready_and_end,
+    ),
+    case("a request before Ready ends it", wrong_phase),
+    case("garbage ends it", garbage),
+    case("a stray descriptor ends it", stray_descriptor),
+    case("an unknown profile is refused", unknown_profile),
+    case("an attempt starts once", starts_once),
+    case("the agent is somebody with nothing of ours", agent_identity),
+    case("the agent's environment and limits", agent_environment),
+    case("the agent sees its container only", agent_view),
+    case(
+        "the monitor has its own user, socket and journal",
+        monitor_side,
+    )
+    .as_root(),
+    case("what fails before exec is named", launch_failures),
+    case("a hostile TMPDIR is removed", hostile_tmpdir),
+    case("signals reach a hidden tree", hidden_tree),
+    case("an exit code comes through", exit_code),
+    case("the monitor's death is the tree's", monitor_killed),
+    case("a release ends a run that lives", release_kills),
+    case("a later spawnd adopts", adopted),
+    case("a release of something unknown", unknown_release),
+    case("many runs leave no descriptor behind", no_leaks),
+    case("profiles that must not be", refused_configs),
+];
+
+fn code(status: WaitStatus) -> i32 {
+    match status {
+        WaitStatus::Exited(_, code) => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ready_and_end() {
+    let mut s = Suite::prepare(&profile("a", "\"/bin/true\"", &agent_user()));
+    s.start();
+    let (profiles, container) = s.ready();
+    assert_eq!(profiles, 1);
+    // What is best here; elsewhere this test would have to know more.
+    assert!(container.is_proof(), "{container:?}");
+    assert_eq!(code(s.end()), 0);
+}
+
+fn wrong_phase() {
+    let s = Suite::prepare(&profile("a", "\"/bin/true\"", &agent_user()));
+    let (ours, theirs) = chan::pair().unwrap();
+    let mut frame = Vec::new();
+    wire::encode(
+        &ToSpawnd::Start {
+            key: KEY,
+            profile: 0,
+        },
+        &mut frame,
+    );
+    UnixStream::from(ours.try_clone().unwrap())
+        .write_all(&frame)
+        .unwrap();
+    let pid = s.spawn(&theirs);
+    assert_eq!(code(harness::wait(pid).unwrap()), 1);
+    assert!(
+        s.log().contains("asks for Start in phase Setup"),
+        "{}",
+        s.log()
+    );
+    assert!(fs::read_dir(s.path("state/runs")).unwrap().next().is_none());
+}
+
+fn frame_of(msg: ToSpawnd) -> Vec<u8> {
+    let mut frame = Vec::new();
+    wire::encode(&msg, &mut frame);
+    frame
+}
+
+fn garbage() {
+    let good = frame_of(ToSpawnd::Release { key: KEY });
+    let change = |at: usize, to: u8| {
+        let mut bad = good.clone();
+        bad[at] = to;
+        bad
+    };
+    let trailing = {
+        let mut bad = change(0, good[0] + 1);
+        bad.push(0);
+        bad
+    };
+    for (what, bytes) in [
+        ("text", b"GET / HTTP/1.0\r\n\r\n".to_vec()),
+        ("oversize", change(3, 0xff)),
+        ("kind", change(4, 99)),
+        ("version", change(6, 99)),
+        ("flags", change(7, 1)),
+        ("trailing", trailing),
+        ("short", change(0, good[0] - 1)[..good.len() - 1].to_vec()),
+    ] {
+        let s = Suite::prepare("");
+        let (ours, theirs) = chan::pair().unwrap();
+        let pid = s.spawn(&theirs);
+        drop(theirs);
+        let mut ours = UnixStream::from(ours);
+        let mut ready = [0; 8 + 13];
+        ours.read_exact(&mut ready).unwrap();
+        ours.write_all(&bytes).unwrap();
+        assert_eq!(code(harness::wait(pid).unwrap()), 1, "{what}: {}", s.log());
+    }
+}
+
+fn stray_descriptor() {
+    let s = Suite::prepare("");
+    let (ours, theirs) = chan::pair().unwrap();
+    let pid = s.spawn(&theirs);
+    drop(theirs);
+    let raw = [ours.as_raw_fd()];
+    let frame = frame_of(ToSpawnd::Release { key: KEY });
+    let ours = UnixStream::from(ours);
+    (&ours).read_exact(&mut [0; 8 + 13]).unwrap();
+    nix::sys::socket::sendmsg::<()>(
+        ours.as_raw_fd(),
+        &[IoSlice::new(&frame)],
+        &[nix::sys::socket::ControlMessage::ScmRights(&raw)],
+        nix::sys::socket::MsgFlags::empty(),
+        None,
+    )
+    .unwrap();
+    assert_eq!(code(harness::wait(pid).unwrap()), 1);
+    assert!(s.log().contains("unexpected descriptor"), "{}", s.log());
+}
+
+fn refused(s: &mut Suite, key: RunKey, profile: u32) -> (Refusal, i32) {
+    s.send(ToSpawnd::Start { key, profile });
+    match s.recv() {
+        FromSpawnd::Refused { key: k, why, errno } if k == key => (why, errno),
+        other => panic!("{other:?} instead of Refused"),
+    }
+}
+
+fn unknown_profile() {
+    let mut s = Suite::script("exit 0");
+    for n in [1, u32::MAX] {
+        assert_eq!(refused(&mut s, KEY, n), (Refusal::Profile, 0));
+    }
+    assert!(!s.path("state/runs/7-8.journal").exists());
+}
+
+fn starts_once() {
+    let mut s = Suite::script("exit 0");
+    s.run_through();
+    assert_eq!(refused(&mut s, KEY, 0), (Refusal::Again, 0));
+    // Without the directory nothing can be started, and the next time everything is new.
+    fs::rename(s.path("state/runs"), s.path("state/x")).unwrap();
+    let other = RunKey { run: 7, attempt: 9 };
+    assert_eq!(
+        refused(&mut s, other, 0),
+        (Refusal::System, nix::libc::ENOENT)
+    );
+    fs::rename(s.path("state/x"), s.path("state/runs")).unwrap();
+    let mut run = s.run(other, 0);
+    run.ended();
+}
+
+fn agent_identity() {
+    let mut s = Suite::script(
+        "id -u > $OUT/uid; id -g > $OUT/gid; id -G > $OUT/groups; pwd > $OUT/cwd; \
+         ls -l /proc/self/fd > $OUT/fds; cat /proc/self/status > $OUT/status; umask > $OUT/umask; \
+         cut -d' ' -f 1,5,6 /proc/$$/stat > $OUT/ids; \
+         echo to the log > /dev/stderr",
+    );
+    let ended = s.run_through();
+    assert_eq!(ended.stderr.trim(), "to the log");
+    let uid = agent_uid().to_string();
+    assert_eq!(s.out("uid").trim(), uid);
+    if geteuid().is_root() {
+        assert_eq!(s.out("gid").trim(), uid);
+        assert_eq!(s.out("groups").trim(), uid);
+    }
+    assert_eq!(s.out("cwd").trim(), "/");
+    assert_eq!(s.out("umask").trim(), "0022");
+    // 0 to 2 are ours, one is the shell's own redirection's or ls's directory.
+    let fds = s.out("fds");
+    let numbers: Vec<&str> = fds
+        .lines()
+        .filter_map(|l| l.split_once(" -> ")?.0.rsplit(' ').next())
+        .collect();
+    assert_eq!(numbers, ["0", "1", "2", "3"], "{fds}");
+    for (n, line) in fds.lines().filter(|l| l.contains("->")).enumerate() {
+        match n {
+            0 | 2 => assert!(line.contains("pipe:"), "{line}"),
+            1 => assert!(line.ends_with("/out/fds"), "{line}"),
+            _ => assert!(line.contains("/proc/"), "{line}"),
+        }
+    }
+    let status = s.out("status");
+    for zero in ["SigBlk:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        let line = status.lines().find(|l| l.starts_with(zero)).unwrap();
+        assert!(line.ends_with("\t0000000000000000"), "{line}");
+    }
+    assert!(status.contains("NoNewPrivs:\t1"));
+    // Ignored signals would be inherited by everything. 32 and 33 are the C library's own, which
+    // nobody can change.
+    let ignored = status.lines().find(|l| l.starts_with("SigIgn:")).unwrap();
+    let set = u64::from_str_radix(ignored.rsplit('\t').next().unwrap(), 16).unwrap();
+    assert_eq!(set & !(3 << 31), 0, "{ignored}");
+    // Leader of its own session and group.
+    let ids = s.out("ids");
+    let ids: Vec<&str> = ids.split_whitespace().collect();
+    assert!(ids[0] == ids[1] && ids[1] == ids[2], "{ids:?}");
+}
+
+fn agent_environment() {
+    let more = "cwd = \"/usr\"\nopen_files = 77\nfile_bytes = 1048576\ncpu_seconds = 55\n\
+                nice = 13\nenv.SECRET = \"x y\"\nenv.LANG = \"C\"";
+    let script = "env > $OUT/env; ulimit -n > $OUT/files; ulimit -c > $OUT/core; \
+                  ulimit -t > $OUT/cpu; ulimit -f > $OUT/size; nice > $OUT/nice; pwd > $OUT/cwd; \
+                  touch $TMPDIR/x && ls -ld $TMPDIR > $OUT/tmpdir";
+    let mut s = Suite::scripts(&[("a", script, more)]);
+    s.run_through();
+    let env = s.out("env");
+    let mut names: Vec<&str> = env
+        .lines()
+        .filter_map(|l| l.split('=').next())
+        .filter(|n| !matches!(*n, "PWD" | "OLDPWD" | "SHLVL" | "_"))
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "COLIBRI_RUN",
+            "HOME",
+            "LANG",
+            "LOGNAME",
+            "OUT",
+            "PATH",
+            "PI_OFFLINE",
+            "PI_SKIP_VERSION_CHECK",
+            "PI_TELEMETRY",
+            "SECRET",
+            "SHELL",
+            "TERM",
+            "TMPDIR",
+            "USER"
+        ]
+    );
+    for line in ["COLIBRI_RUN=7", "LANG=C", "SECRET=x y", "TERM=dumb"] {
+        assert!(env.lines().any(|l| l == line), "{line} in {env}");
+    }
+    let tmpdir = format!("TMPDIR={}", s.path("tmp/7-8").display());
+    assert!(env.lines().any(|l| l == tmpdir), "{env}");
+    assert!(
+        s.out("tmpdir").starts_with("drwx------"),
+        "{}",
+        s.out("tmpdir")
+    );
+    assert_eq!(s.out("files").trim(), "77");
+    assert_eq!(s.out("core").trim(), "0");
+    assert_eq!(s.out("cpu").trim(), "55");
+    // In blocks of 512 bytes.
+    assert_eq!(s.out("size").trim(), "2048");
+    assert_eq!(s.out("nice").trim(), "13");
+    assert_eq!(s.out("cwd").trim(), "/usr");
+}
+
+fn agent_view() {
+    let mut s = Suite::script(
+        "cd $OUT/..; ls -A run > $OUT/run; ls -A state > $OUT/state; \
+         ls -A $TMPDIR > $OUT/own; ls -d tmp/* > $OUT/tmp; ls -d /proc/[0-9]* > $OUT/procs; \
+         touch run/x state/x tmp/x 2> $OUT/denied; umount run 2>> $OUT/denied; \
+         kill -9 1; sleep 1000 & kill $!; echo done > $OUT/done",
+    );
+    fs::create_dir(s.path("tmp/1-1")).unwrap();
+    let ended = s.run(KEY, 0).ended();
+    assert_eq!(ended.exit, Exit::Code(0));
+    assert_eq!(s.out("done").trim(), "done");
+    for dir in ["run", "state", "own"] {
+        assert_eq!(s.out(dir), "", "{dir}");
+    }
+    if geteuid().is_root() {
+        // Its name is all that could be known; the parent cannot be listed.
+        assert!(!s.out("tmp").contains("1-1"));
+    }
+    // The init, the shell, ls.
+    assert!(s.out("procs").lines().count() <= 4, "{}", s.out("procs"));
+    assert_eq!(s.out("denied").lines().count(), 4, "{}", s.out("denied"));
+    fs::remove_dir(s.path("tmp/1-1")).unwrap();
+}
+
+fn monitor_side() {
+    let mut s = Suite::script("cat > /dev/null; sleep 1000");
+    let mut run = s.run(KEY, 0);
+    // It answers, so it has become what it is.
+    run.recv();
+    let status = fs::read_to_string(format!("/proc/{}/status", run.monitor)).unwrap();
+    for line in ["Uid", "Gid"] {
+        let expect = format!("{line}:\t{MONITOR}\t{MONITOR}\t{MONITOR}\t{MONITOR}");
+        assert!(status.contains(&expect), "{status}");
+    }
+    assert!(status.contains("Groups:\t \n"), "{status}");
+    let socket = s.path("run/runs/7-8.sock").metadata().unwrap();
+    assert_eq!(
+        (socket.uid(), socket.gid(), socket.mode() & 0o777),
+        (MONITOR, COLIBRID, 0o660)
+    );
+    let client = UnixStream::connect(s.path("run/runs/7-8.sock")).unwrap();
+    let peer = libcolibri::sys::peer_cred(std::os::fd::AsFd::as_fd(&client)).unwrap();
+    assert_eq!((peer.uid, peer.pid), (MONITOR, Some(run.monitor)));
+    let journal = s.path("state/runs/7-8.journal").metadata().unwrap();
+    assert_eq!(
+        (journal.uid(), journal.gid(), journal.mode() & 0o777),
+        (0, COLIBRID, 0o640)
+    );
+    let note = s.path("run/spawnd/7-8").metadata().unwrap();
+    assert_eq!((note.uid(), note.mode() & 0o777), (0, 0o600));
+    // Whoever lists the processes of a run finds no secret in an init's memory map of spawnd.
+    let env = fs::read(format!("/proc/{}/environ", run.monitor)).unwrap();
+    assert!(env.is_empty());
+    drop((client, run));
+    s.release(KEY);
+}
+
+fn launch_failures() {
+    let user = agent_user();
+    let more = |line: &str| format!("{user}{line}");
+    for (command, lines, expect) in [
+        (
+            "\"/nonexistent\"",
+            more(""),
+            "cannot execute the program: no such file or directory",
+        ),
+        (
+            "\"/etc/passwd\"",
+            more(""),
+            "cannot execute the program: permission denied",
+        ),
+        (
+            "\"/bin/true\"",
+            more("cwd = \"/nonexistent\"\n"),
+            "cannot enter the working directory: no such file or directory",
+        ),
+    ] {
+        let mut s = Suite::prepare(&profile("a", command, &lines));
+        s.start();
+        s.ready();
+        let ended = s.run_through();
+        assert_eq!(ended.reason, expect);
+    }
+    // Before there is a container.
+    let mut s = Suite::script("exit 0");
+    fs::rename(s.path("tmp"), s.path("x")).unwrap();
+    let ended = s.run(KEY, 0).ended();
+    let expect = "cannot make the temporary directory: no such file or directory";
+    assert_eq!(ended.reason, expect);
+    fs::rename(s.path("x"), s.path("tmp")).unwrap();
+    s.release(KEY);
+}
+
+fn hostile_tmpdir() {
+    let mut s = Suite::script(
+        "cd $TMPDIR; ln -s /etc etc; ln -s $OUT out; mkdir -p a/b/c; touch a/b/c/x; \
+         chmod 0 a/b/c a/b a; touch -- '-rf *' \"$(printf 'a\\nb')\"; mkfifo f; \
+         n=0; while [ $n -lt 200 ]; do mkdir d; cd d; n=$((n+1)); done; \
+         touch $OUT/keep; chmod 0 $TMPDIR; exit 0",
+    );
+    s.run_through();
+    assert!(s.path("out/keep").exists());
+    assert!(fs::read_dir("/etc").unwrap().next().is_some());
+}
+
+/// A tree that hides: every process of it holds the fifo open for writing.
+const HIDING: &str = "trap '' TERM; exec 9> $OUT/fifo; \
+    setsid sh -c 'trap \"\" TERM; setsid sleep 1000 & sleep 1001 & wait' & \
+    (sleep 1002 & ) ; (setsid sh -c 'sleep 1003 & sleep 1004 &' & ) ; \
+    echo up >&9; wait; sleep 1005";
+
+/// Starts [`HIDING`] and waits until it stands.
+fn hide(s: &mut Suite) -> (suite::Run, std::io::PipeReader) {
+    let path = s.path("out/fifo");
+    mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+    // Held open on both sides so that opening waits for nobody.
+    let reader = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
+    let run = s.run(KEY, 0);
+    let mut byte = [0; 3];
+    (&reader).read_exact(&mut byte).unwrap();
+    let only = fs::File::open(&path).unwrap();
+    drop(reader);
+    (run, OwnedFd::from(only).into())
+}
+
+fn signalled(s: &mut Suite, how: Kill) -> u32 {
+    s.send(ToSpawnd::Signal {
+        key: KEY,
+        kill: how,
+    });
+    loop {
+        match s.recv() {
+            FromSpawnd::Signalled { key, count } if key == KEY => return count,
+            FromSpawnd::MonitorExited { .. } => {}
+            other => panic!("{other:?} instead of Signalled"),
+        }
+    }
+}
+
+fn hidden_tree() {
+    let mut s = Suite::script(HIDING);
+    let (mut run, mut fifo) = hide(&mut s);
+    // The shells ignore it, so most of the tree lives on.
+    assert!(signalled(&mut s, Kill::Term) >= 3);
+    assert!(signalled(&mut s, Kill::Kill) >= 1);
+    harness::wait_closed(&mut fifo);
+    let ended = run.ended();
+    assert_eq!(ended.exit, Exit::Signal(9), "{ended:?}");
+    drop(run);
+    s.monitor_exited(KEY);
+    assert_eq!(signalled(&mut s, Kill::Kill), 0);
+    s.release(KEY);
+}
+
+fn exit_code() {
+    let mut s = Suite::script("(sleep 1000 &); exit 42");
+    let ended = s.run_through();
+    assert_eq!(ended.exit, Exit::Code(42));
+    let mut s = Suite::script("kill -USR1 $$");
+    assert_eq!(s.run_through().exit, Exit::Signal(10));
+}
+
+fn monitor_killed() {
+    let mut s = Suite::script(HIDING);
+    let (run, mut fifo) = hide(&mut s);
+    kill(Pid::from_raw(run.monitor), Signal::SIGKILL).unwrap();
+    assert_eq!(s.monitor_exited(KEY), 9);
+    // Without anybody's help.
+    harness::wait_closed(&mut fifo);
+    s.release(KEY);
+}
+
+fn release_kills() {
+    let mut s = Suite::script(HIDING);
+    let (run, mut fifo) = hide(&mut s);
+    s.release(KEY);
+    harness::wait_closed(&mut fifo);
+    drop(run);
+}
+
+fn adopted() {
+    let mut s = Suite::script(HIDING);
+    let (run, mut fifo) = hide(&mut s);
+    kill(Pid::from_raw(s.pid), Signal::SIGKILL).unwrap();
+    s.wait();
+    assert!(matches!(
+        libcolibri::sys::cell::is_alive(
+            run.monitor,
+            libcolibri::sys::process_start(run.monitor).unwrap()
+        ),
+        Ok(true)
+    ));
+    s.start();
+    s.ready();
+    s.send(ToSpawnd::Adopt {
+        key: KEY,
+        profile: 0,
+    });
+    assert!(signalled(&mut s, Kill::Kill) >= 1);
+    harness::wait_closed(&mut fifo);
+    drop(run);
+    s.release(KEY);
+    assert!(s.log().contains("run 7-8: adopted"), "{}", s.log());
+    // An attempt that was once started is never started again.
+    assert_eq!(refused(&mut s, KEY, 0), (Refusal::Again, 0));
+}
+
+fn unknown_release() {
+    let mut s = Suite::script("exit 0");
+    s.release(RunKey { run: 1, attempt: 1 });
+    // A journal that somebody writes, without a note: nothing is proven.
+    let path = s.path("state/runs/1-2.journal");
+    let journal = fs::File::create(&path).unwrap();
+    let fd = std::os::fd::AsFd::as_fd(&journal);
+    assert!(libcolibri::sys::flock_exclusive_nb(fd).unwrap());
+    let key = RunKey { run: 1, attempt: 2 };
+    s.send(ToSpawnd::Release { key });
+    let alive = FromSpawnd::Released {
+        key,
+        proven: Proven::Alive,
+    };
+    assert_eq!(s.recv(), alive);
+    drop(journal);
+    s.release(key);
+}
+
+fn no_leaks() {
+    let mut s = Suite::script("exit 0");
+    let open = |s: &Suite| {
+        let list = fs::read_dir(format!("/proc/{}/fd", s.pid)).unwrap();
+        list.count()
+    };
+    let before = open(&s);
+    let keys: Vec<RunKey> = (1..30).map(|n| RunKey { run: 1, attempt: n }).collect();
+    let mut runs: Vec<_> = keys.iter().map(|key| s.run(*key, 0)).collect();
+    for run in &mut runs {
+        run.ended();
+    }
+    drop(runs);
+    for key in &keys {
+        s.send(ToSpawnd::Release { key: *key });
+    }
+    let mut left = keys.len();
+    while left > 0 {
+        if let FromSpawnd::Released { proven, .. } = s.recv() {
+            assert_eq!(proven, Proven::Empty);
+            left -= 1;
+        }
+    }
+    assert_eq!(open(&s), before);
+    assert_eq!(code(s.end()), 0);
+}
+
+fn refused_configs() {
+    let root = geteuid().is_root();
+    let yes = "\"/bin/true\"";
+    let with = |more: &str| profile("a", yes, more);
+    let jail = format!("{}jail = \"x\"\n", agent_user());
+    let mut list = vec![
+        (with(&jail), "needs root on FreeBSD"),
+        (with("user = \"no-such-user\"\n"), "no such user"),
+        ("[profile.a]\n".to_owned(), "missing field"),
+    ];
+    if root {
+        list.extend([
+            (with(""), "no agent runs as root"),
+            (with("user = \"0:5\"\n"), "must not be root"),
+            (with("user = \"61002:5\"\n"), "Colibri's own users"),
+            (with("user = \"5:61001\"\n"), "Colibri's own"),
+            (with("user = \"5:0\"\n"), "root's or"),
+            (
+                with("user = \"5:5\"\ngroups = [\"61001\"]\n"),
+                "Colibri's own",
+            ),
+        ]);
+    } else {
+        list.extend([
+            (with("user = \"1:1\"\n"), "only root can start agents"),
+            (with("groups = [\"1\"]\n"), "need a user"),
+        ]);
+    }
+    for (profiles, expect) in list {
+        let s = Suite::prepare(&profiles);
+        let (_ours, theirs) = chan::pair().unwrap();
+        let pid = s.spawn(&theirs);
+        assert_eq!(code(harness::wait(pid).unwrap()), 78, "{profiles}");
+        assert!(s.log().contains(expect), "{}: {}", profiles, s.log());
+    }
+    let hidden = Suite::prepare("");
+    let text = fs::read_to_string(hidden.path("conf")).unwrap();
+    fs::write(hidden.path("conf"), text.replace("/tmp\"", "/run/tmp\"")).unwrap();
+    let (_ours, theirs) = chan::pair().unwrap();
+    let pid = hidden.spawn(&theirs);
+    assert_eq!(code(harness::wait(pid).unwrap()), 78);
+    let _ = Container::Reaper;
+}
