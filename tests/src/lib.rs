@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod client;
 pub mod daemon;
+pub mod measure;
 pub mod model;
 pub mod pi;
 pub mod player;

@@ -1,81 +1,18 @@
 //! Pi's stream and its fold: the same events and states however the bytes are cut, bounded memory.
 
-use crate::mutate::Rng;
-use crate::Target;
-use flate2::read::MultiGzDecoder;
+#![no_main]
+
+use colibri_fuzz::Rng;
 use libcolibri::pi::{Event, Fold, Input, Options, Parser, View};
 use libcolibri::record::{Record, LONG, OPTIONS, SHORT};
 use libcolibri::state::{Exit, Phase};
-use std::io::Read;
-use std::path::Path;
+use libfuzzer_sys::fuzz_target;
 
 /// What a line may hold while it is read: an answer and a dialog's text (whose buffers can be twice
 /// as big as what they hold) and the options.
 const HELD: usize = 6 * LONG + 2 * OPTIONS * SHORT;
 
-pub const TARGET: Target = Target {
-    name: "pi_stream",
-    corpus,
-    dictionary: &[
-        b"{\"type\":\"message_update\"",
-        b"{\"type\":\"message_end\",\"message\":{\"role\":\"assistant\",",
-        b"{\"type\":\"agent_start\"}\n",
-        b"{\"type\":\"agent_settled\"}\n",
-        b"{\"type\":\"agent_end\",\"willRetry\":true}\n",
-        b"{\"type\":\"compaction_start\"}\n",
-        b"{\"type\":\"extension_ui_request\",\"id\":\"x\",\"method\":\"select\",\"options\":[\"a\"],\"timeout\":5}\n",
-        b"{\"type\":\"tool_execution_start\",\"toolCallId\":\"x\"}\n",
-        b"{\"type\":\"tool_execution_end\",\"toolCallId\":\"x\"}\n",
-        b"\"content\":[{\"type\":\"text\",\"text\":\"",
-        b"\\ud83d",
-        b"\\ude00",
-        b"\\u0000",
-        b"\xe2\x80\xa8",
-        b"\xff",
-        b"\r\n",
-        b"\n",
-        b"\"",
-        b"\\",
-        b"1e999",
-        b"-1",
-        b"18446744073709551616",
-        b"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
-        b"{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":",
-    ],
-    max_len: 64 * 1024,
-    run,
-};
-
-/// The recordings of the real Pi that the tests use.
-fn corpus() -> Vec<Vec<u8>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/pi");
-    let mut files = Vec::new();
-    for version in std::fs::read_dir(&root).expect("fixtures").flatten() {
-        let Ok(folder) = std::fs::read_dir(version.path()) else {
-            continue;
-        };
-        files.extend(folder.flatten().map(|f| f.path()));
-    }
-    // The order of a directory is not the same everywhere; the inputs must be.
-    files.sort();
-    files
-        .iter()
-        .map(|f| unpacked(f))
-        .filter(|b| !b.is_empty())
-        .collect()
-}
-
-fn unpacked(file: &Path) -> Vec<u8> {
-    let raw = std::fs::read(file).expect("fixture");
-    if !raw.starts_with(&[0x1f, 0x8b]) {
-        return raw;
-    }
-    let mut bytes = Vec::new();
-    MultiGzDecoder::new(&raw[..])
-        .read_to_end(&mut bytes)
-        .expect("gzip");
-    bytes
-}
+fuzz_target!(|data: &[u8]| run(data, &mut Rng::of(data)));
 
 fn run(input: &[u8], rng: &mut Rng) {
     let whole = read(input, &mut Rng::new(0), input.len().max(1));
