@@ -77,6 +77,13 @@ impl Values {
     }
 }
 
+/// How this program was built, for the conditions of a measurement.
+const BUILD: &str = if cfg!(debug_assertions) {
+    "debug, which says nothing about speed"
+} else {
+    "release"
+};
+
 /// What the figures depend on, in one line each: machine, load, build.
 #[must_use]
 pub fn conditions() -> String {
@@ -90,18 +97,13 @@ pub fn conditions() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let uptime = run("uptime", &[]);
     let load = uptime.split("average").nth(1).unwrap_or(&uptime);
-    let build = if cfg!(debug_assertions) {
-        "debug, which says nothing about speed"
-    } else {
-        "release"
-    };
     let user = if crate::suite::is_root() {
         "root, users separated"
     } else {
         "an ordinary user"
     };
     format!(
-        "system  {}, {cores} cores, {}\nload    {}\nbuild   {build}; run as {user}",
+        "system  {}, {cores} cores, {}\nload    {}\nbuild   {BUILD}; run as {user}",
         run("uname", &["-srm"]),
         cpu(),
         load.trim_start_matches(['s', ':', ' ']),

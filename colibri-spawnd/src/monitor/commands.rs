@@ -5,7 +5,8 @@ use libcolibri::pi::command::{self, Command as Line, Reply as PiReply};
 use libcolibri::pi::Input;
 use libcolibri::record::{Command, Mode};
 
-use super::machine::{did, Effect, Machine, Stdin, What, IN_FLIGHT, QUEUE_MAX};
+use super::machine::{did, Machine, Stdin, What, IN_FLIGHT, QUEUE_MAX};
+use super::words::Effect;
 
 impl Machine {
     pub(super) fn command(&mut self, command: ToMonitor, now: u64, fx: &mut Vec<Effect>) {

@@ -8,8 +8,9 @@ use libcolibri::record::Record;
 use libcolibri::sys;
 
 use super::ledger::Ledger;
-use super::machine::{Effect, Event, Machine};
+use super::machine::Machine;
 use super::pipes::Sink;
+use super::words::{Effect, Event};
 
 /// See the module.
 pub struct Core {

@@ -19,10 +19,11 @@ use nix::errno::Errno;
 use super::children::Children;
 use super::core::Core;
 use super::ledger::Ledger;
-use super::machine::{Machine, Setup};
+use super::machine::Machine;
 use super::pipes::{Sink, Source};
 use super::shell::{self, Agent, Shell};
 use super::watch::JailWatch;
+use super::words::Setup;
 use crate::monitor_args::{fd, Args};
 
 /// The inherited descriptors. Where the launch failed, most of them may be missing.

@@ -4,105 +4,20 @@
 use std::collections::VecDeque;
 
 use libcolibri::config::OnSettled;
-use libcolibri::msg::{Kill, ToMonitor};
-use libcolibri::pi::command::{self, Reply as PiReply};
+use libcolibri::msg::Kill;
+use libcolibri::pi::command;
 use libcolibri::pi::event::{Disposition, Event as PiEvent, Response};
 use libcolibri::pi::{fold, Fold, Input};
-use libcolibri::record::{Command, Dialog, Ended, Mode, Proof, Record};
-use libcolibri::state::{Container, Exit, Phase, State};
+use libcolibri::record::{Command, Dialog, Mode, Record};
+use libcolibri::state::{Exit, Phase, State};
 
-/// What a run's monitor is told at its start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setup {
-    /// How the agent is spoken to.
-    pub mode: Mode,
-    /// What happens when its work has settled.
-    pub on_settled: OnSettled,
-    /// What holds its tree.
-    pub container: Container,
-    /// Milliseconds of silence after the start that are worth a word; 0 = never.
-    pub start_timeout_ms: u64,
-    /// Why the agent never ran: errno, and the reason in words.
-    pub failed: Option<(i32, String)>,
-}
-
-/// What the shell has seen of the agent when all is over.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tail {
-    /// The end of its stderr.
-    pub stderr: String,
-    /// Lines of its stream.
-    pub lines: u64,
-    /// Bytes of its stream.
-    pub bytes: u64,
-    /// Lines that were not events.
-    pub malformed: u64,
-}
-
-/// Something that happened.
-#[derive(Debug)]
-pub enum Event {
-    /// The monitor is confined and its loop begins.
-    Begin,
-    /// The agent said something.
-    Pi(PiEvent),
-    /// colibrid wants something (`Resume` is the link's own matter).
-    Command(ToMonitor),
-    /// The first so many writes are in the agent's pipe.
-    Written(u64),
-    /// The agent's stdin takes no more.
-    StdinBroken,
-    /// A colibrid listens.
-    Linked,
-    /// None does any more.
-    Unlinked,
-    /// The journal has no room left.
-    Exhausted,
-    /// The agent's own process has ended, and what it had written is read.
-    Exited(Exit),
-    /// Its tree is proven empty, and what was in its pipes is read.
-    Empty(Proof, Tail),
-    /// A deadline has passed.
-    Tick,
-}
-
-/// Something to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Append to the journal.
-    Record(Record),
-    /// Write to the agent; the n-th of these is told as `Written(n)`.
-    Write(Vec<u8>),
-    /// Close the agent's stdin.
-    CloseStdin,
-    /// Ask colibrid for a signal.
-    Straggling(Kill),
-    /// Close the owning descriptor of the container: the last resort.
-    CloseContainer,
-    /// From now on, keep only what the end needs.
-    Seal,
-    /// Everything is said.
-    Finish,
-}
+use super::words::{Effect, Event, Setup};
 
 /// How long an RPC agent may take to exit after its work has settled and its stdin is closed.
 /// Pi takes 28 to 990 ms; several versions did not exit at all.
 pub const LINGER_MS: u64 = 10_000;
-/// How long between asking for TERM and asking for KILL.
-const GRACE_MS: u64 = 10_000;
-/// How often a KILL that has not helped is asked for again.
-const AGAIN_MS: u64 = 2_000;
-/// How long the rest of a tree may outlive the agent before we speak of it: a normal end takes
-/// less, and orphans of a normal end are reaped by then.
-const ORPHANS_MS: u64 = 100;
-/// How long a working agent may take to settle after an abort when a stop was asked for.
-const ABORT_MS: u64 = 1_000;
 /// How long replies of Pi are waited for before its stdin is closed at the end of the work.
 const REPLIES_MS: u64 = 2_000;
-/// How long a jail without proof is left alone before its descriptor is closed.
-const PROOF_MS: u64 = 10_000;
-/// How long a stop waits for a colibrid, which alone can have signals sent.
-const ALONE_MS: u64 = 15_000;
 /// Commands in flight.
 pub(super) const IN_FLIGHT: usize = 64;
 /// Bytes that may wait for the agent to read before further commands are refused.
@@ -162,26 +77,26 @@ pub struct Machine {
     pub(super) asked: bool,
     /// Pi refused the prompt, or an extension took it: no run will follow.
     pub(super) fruitless: Option<String>,
-    worked: bool,
-    heard: bool,
-    finishing: bool,
-    exhausted: bool,
-    linked: bool,
-    exited: Option<Exit>,
+    pub(super) worked: bool,
+    pub(super) heard: bool,
+    pub(super) finishing: bool,
+    pub(super) exhausted: bool,
+    pub(super) linked: bool,
+    pub(super) exited: Option<Exit>,
     /// `Record::Exited` is written.
-    told_exit: bool,
-    container_closed: bool,
-    over: bool,
+    pub(super) told_exit: bool,
+    pub(super) container_closed: bool,
+    pub(super) over: bool,
     // Deadlines, each armed by a cause only.
     pub(super) silent_at: Option<u64>,
     pub(super) close_at: Option<u64>,
-    linger_until: Option<u64>,
-    orphans_at: Option<u64>,
-    kill_at: Option<u64>,
-    proof_by: Option<u64>,
-    alone_until: Option<u64>,
+    pub(super) linger_until: Option<u64>,
+    pub(super) orphans_at: Option<u64>,
+    pub(super) kill_at: Option<u64>,
+    pub(super) proof_by: Option<u64>,
+    pub(super) alone_until: Option<u64>,
     /// What colibrid was last asked to send.
-    asking: Option<Kill>,
+    pub(super) asking: Option<Kill>,
     out: Vec<Record>,
 }
 
@@ -425,7 +340,12 @@ impl Machine {
         self.close_stdin(fx);
     }
 
-    fn fail_due(&mut self, which: impl Fn(&Due) -> bool, error: &str, fx: &mut Vec<Effect>) {
+    pub(super) fn fail_due(
+        &mut self,
+        which: impl Fn(&Due) -> bool,
+        error: &str,
+        fx: &mut Vec<Effect>,
+    ) {
         // An abort whose reply was cut off by the end it brought has done its work.
         let settled = self.fold.settled();
         self.due.retain(|due| {
@@ -480,130 +400,6 @@ impl Machine {
         self.linger_until = Some(now + LINGER_MS);
     }
 
-    fn linked(&mut self, now: u64, fx: &mut Vec<Effect>) {
-        self.linked = true;
-        self.alone_until = None;
-        if let Some(kill) = self.asking {
-            fx.push(Effect::Straggling(kill));
-            self.kill_at = Some(
-                now + if kill == Kill::Term {
-                    GRACE_MS
-                } else {
-                    AGAIN_MS
-                },
-            );
-        }
-    }
-
-    fn unlinked(&mut self, now: u64) {
-        self.linked = false;
-        if self.stopping || self.asking.is_some() {
-            self.arm_alone(now);
-        }
-    }
-
-    /// Nobody can have the tree signalled; a jail can at least be closed.
-    pub(super) fn arm_alone(&mut self, now: u64) {
-        if !self.linked && !self.container_closed && self.setup.container == Container::Jail {
-            self.alone_until.get_or_insert(now + ALONE_MS);
-        }
-    }
-
-    fn ask(&mut self, kill: Kill, now: u64, fx: &mut Vec<Effect>) {
-        self.asking = Some(kill);
-        self.kill_at = None;
-        if self.linked {
-            fx.push(Effect::Straggling(kill));
-            self.kill_at = Some(
-                now + if kill == Kill::Term {
-                    GRACE_MS
-                } else {
-                    AGAIN_MS
-                },
-            );
-        }
-        self.arm_alone(now);
-    }
-
-    fn journal_full(&mut self, now: u64, fx: &mut Vec<Effect>) {
-        if self.exhausted {
-            return;
-        }
-        if self.exited.is_some() {
-            // It has ended by itself; what is left to say is little.
-            return fx.push(Effect::Seal);
-        }
-        self.exhausted = true;
-        self.stop(now, fx);
-        fx.push(Effect::Record(Record::State {
-            state: self.fold.view().state,
-            phase: Phase::Stopping,
-            reason: LIMIT.to_owned(),
-            until_ms: 0,
-        }));
-        fx.push(Effect::Seal);
-        // Nobody has asked for this, so nobody but us will see it through.
-        self.linger_until.get_or_insert(now + LINGER_MS);
-    }
-
-    fn agent_exited(&mut self, exit: Exit, now: u64, fx: &mut Vec<Effect>) {
-        if self.exited.is_some() {
-            return;
-        }
-        self.exited = Some(exit);
-        self.silent_at = None;
-        self.linger_until = None;
-        self.kill_at = None;
-        self.unwritten.clear();
-        self.close_stdin(fx);
-        self.orphans_at = Some(now + ORPHANS_MS);
-        if self.setup.container == Container::Jail && !self.container_closed {
-            self.proof_by = Some(now + PROOF_MS);
-        }
-    }
-
-    fn empty(&mut self, proof: Proof, tail: Tail, now: u64, fx: &mut Vec<Effect>) {
-        let exit = self.exited.unwrap_or(Exit::Unseen);
-        self.fail_due(|_| true, "the agent has exited", fx);
-        let asked = self.stopping;
-        self.fold(Input::Exit { exit, asked }, now, fx);
-        let view = self.fold.view().clone();
-        let mut end = (view.state, view.reason);
-        let mut proof = proof;
-        if let Some((_, reason)) = &self.setup.failed {
-            end = (State::Error, reason.clone());
-            proof = Proof::NothingStarted;
-        } else if self.exhausted {
-            end = (State::Error, LIMIT.to_owned());
-        } else if let (Some(why), false) = (&self.fruitless, self.stopping || self.worked) {
-            if !why.is_empty() {
-                end = (State::Error, why.clone());
-            }
-        }
-        let shown = self.fold.view();
-        if end != (shown.state, shown.reason.clone()) {
-            fx.push(Effect::Record(Record::State {
-                state: end.0,
-                phase: Phase::None,
-                reason: end.1.clone(),
-                until_ms: 0,
-            }));
-        }
-        fx.push(Effect::Record(Record::Ended(Ended {
-            exit,
-            asked: self.asked,
-            state: end.0,
-            reason: end.1,
-            proof,
-            stderr: tail.stderr,
-            lines: tail.lines,
-            bytes: tail.bytes,
-            malformed: tail.malformed,
-        })));
-        fx.push(Effect::Finish);
-        self.over = true;
-    }
-
     fn tick(&mut self, now: u64, fx: &mut Vec<Effect>) {
         let passed = |at: &mut Option<u64>| at.take_if(|at| *at <= now).is_some();
         if self.exited.is_none() {
@@ -638,62 +434,7 @@ impl Machine {
             fx.push(Effect::CloseContainer);
         }
     }
-
-    fn tell_exit(&mut self, fx: &mut Vec<Effect>) {
-        if let (Some(exit), false) = (self.exited, self.told_exit) {
-            self.told_exit = true;
-            fx.push(Effect::Record(Record::Exited(exit)));
-        }
-    }
-
-    /// The line that cancels a dialog; every kind of dialog takes it.
-    pub(super) fn cancel_dialogs(&mut self, fx: &mut Vec<Effect>) {
-        let open: Vec<String> = self
-            .dialogs
-            .iter_mut()
-            .filter(|o| !o.answered)
-            .map(|o| {
-                o.answered = true;
-                o.dialog.request.clone()
-            })
-            .collect();
-        for request in open {
-            let line = command::reply(&request, PiReply::Cancelled);
-            let cancelled = true;
-            self.write(line, None, What::Dialog { request, cancelled }, fx);
-        }
-    }
-
-    /// Asks the agent to finish; the rest of a stop (TERM, KILL) is colibrid's to order.
-    pub(super) fn stop(&mut self, now: u64, fx: &mut Vec<Effect>) {
-        if self.stopping {
-            return;
-        }
-        self.stopping = true;
-        fx.push(Effect::Record(Record::Stopping));
-        self.fold(Input::Stopping, now, fx);
-        self.arm_alone(now);
-        if self.exited.is_some() || self.stdin == Stdin::Closed {
-            return;
-        }
-        match self.setup.mode {
-            Mode::Rpc if self.is_active() => {
-                self.cancel_dialogs(fx);
-                let line = command::line("stop", command::Command::Abort);
-                self.write(line, None, What::Replied, fx);
-                self.fold(Input::Aborted, now, fx);
-                self.close_at = Some(now + ABORT_MS);
-            }
-            Mode::Rpc => self.close_stdin(fx),
-            // Without a prompt Pi waits for the end of its input; with one it has it.
-            Mode::Json if !self.prompted => self.close_stdin(fx),
-            Mode::Json => {}
-        }
-    }
 }
-
-/// Why a run was ended whose journal is full.
-const LIMIT: &str = "journal limit";
 
 pub(super) fn did(token: u64, command: Command, error: String, fx: &mut Vec<Effect>) {
     fx.push(Effect::Record(Record::Did {

@@ -1,13 +1,14 @@
 //! The monitor: one process per run, the agent's parent. It reads what the agent says, writes the
 //! run's journal and talks to nobody but its agent and colibrid.
 //!
-//! - [`machine`], [`commands`]: what is decided, without side effects;
+//! - [`machine`], [`commands`], [`end`], [`words`]: what is decided, without side effects;
 //! - [`shell`], [`core`]: the loop around it;
 //! - [`ledger`], [`link`], [`pipes`], [`children`]: journal, colibrid, the agent's pipes, its tree.
 
 mod children;
 mod commands;
 mod core;
+mod end;
 mod inherit;
 mod ledger;
 mod link;
@@ -19,6 +20,7 @@ mod tests;
 #[cfg_attr(target_os = "freebsd", path = "watch_jail.rs")]
 #[cfg_attr(not(target_os = "freebsd"), path = "watch_none.rs")]
 mod watch;
+mod words;
 
 use libcolibri::error::{Context, Fatal, Result, EX_OK};
 use libcolibri::sandbox::{confine, policy, Confined};

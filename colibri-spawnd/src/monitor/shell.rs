@@ -18,8 +18,8 @@ use mio::{Events, Poll, Token};
 use super::children::Children;
 use super::core::{now, Core};
 use super::link::{log_end, Link, Pumped};
-use super::machine::{Event, Tail};
 use super::pipes::{Got, Source, TailText};
+use super::words::{Event, Tail};
 use crate::monitor_args::Args;
 
 /// The loop's names for its descriptors; each connection gets the next number from [`LINKS`] up,

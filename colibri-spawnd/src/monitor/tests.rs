@@ -6,7 +6,8 @@ use libcolibri::pi::Parser;
 use libcolibri::record::{Command, Ended, Mode, Proof, Record};
 use libcolibri::state::{Container, Exit, Phase, State};
 
-use super::machine::{Effect, Event, Machine, Setup, Tail, LINGER_MS};
+use super::machine::{Machine, LINGER_MS};
+use super::words::{Effect, Event, Setup, Tail};
 
 /// A machine, its clock, and what it has had done.
 struct Run {

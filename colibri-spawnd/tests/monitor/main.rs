@@ -1,8 +1,12 @@
 //! The monitor as a process: started as its launcher starts it, with scripts and recordings for
 //! agents. Each case is colibrid.
 
-#[path = "../../libcolibri/tests/harness/mod.rs"]
+mod channel;
+#[path = "../../../libcolibri/tests/harness/mod.rs"]
 mod harness;
+#[cfg(target_os = "linux")]
+mod linux;
+mod recorded;
 mod rig;
 
 use std::path::Path;
@@ -65,13 +69,13 @@ const CASES: &[Case] = &[
     case("an agent that stays takes more, and is stopped", stays),
     case("a dialog is answered, once and sensibly", dialog),
     case("an abort cancels an open dialog first", abort_in_dialog),
-    case("colibrid may die at any record", any_record),
-    case("there is one connection at a time", one_connection),
-    case("others may not connect", wrong_user).as_root(),
-    case("garbage ends its connection only", garbage),
+    case("colibrid may die at any record", channel::any_record),
+    case("there is one connection at a time", channel::one_connection),
+    case("others may not connect", channel::wrong_user).as_root(),
+    case("garbage ends its connection only", channel::garbage),
     case(
         "nothing is said before resume, and resume comes first",
-        resume_first,
+        channel::resume_first,
     ),
     case("a line of 100 MB costs no memory", huge_line),
     case("a flood on stderr leaves its end", stderr_flood),
@@ -83,7 +87,7 @@ const CASES: &[Case] = &[
     case("silence after the start is told", silence),
     case("SIGTERM to the monitor is a stop", terminated),
     case("a full journal ends the run", journal_full),
-    case("recorded streams give their states", recorded),
+    case("recorded streams give their states", recorded::all),
 ];
 
 /// A plain run of the newest Pi, as JSON mode plays it.
@@ -297,183 +301,6 @@ fn abort_in_dialog() {
     rig.gone();
 }
 
-fn any_record() {
-    let script = format!("cat >/dev/null; cat {}; sleep 1000", plain());
-    let mut rig = Rig::start(&Spec {
-        mode: JSON,
-        script: &script,
-        ..SPEC
-    });
-    rig.resume(0);
-    rig.prompt(1, "go");
-    rig.until(|r| is_state(r, State::Done));
-    let journal = rig.read_journal();
-    let last = journal.len() as u64;
-    for from in 0..=last {
-        // Dies while the rest is on its way to it.
-        rig.chan = None;
-        rig.reconnect();
-        assert_eq!(rig.resume(from), last);
-        if from < last {
-            assert_eq!(rig.entry(), journal[from as usize]);
-        }
-    }
-    // And goes on live where it was, without a gap and without a repetition.
-    rig.chan = None;
-    rig.reconnect();
-    rig.resume(last);
-    kill_tree(&rig);
-    let mut seq = last;
-    loop {
-        let entry = rig.entry();
-        seq += 1;
-        assert_eq!(entry.seq, seq);
-        if matches!(entry.record, Record::Ended(_)) {
-            break;
-        }
-    }
-    rig.gone();
-}
-
-fn one_connection() {
-    let mut rig = Rig::start(&Spec {
-        script: "cat",
-        ..SPEC
-    });
-    rig.resume(0);
-    let second = std::os::unix::net::UnixStream::connect(&rig.socket).expect("connect");
-    assert_closed(&second);
-    // The first one did not notice.
-    rig.send(&ToMonitor::Abort { token: 1 });
-    assert_eq!(rig.did(1), "there is nothing to abort");
-    rig.chan = None;
-    rig.reconnect();
-    rig.resume(0);
-    rig.send(&ToMonitor::Stop);
-    rig.ended();
-    rig.gone();
-}
-
-/// The other end closes without a word.
-fn assert_closed(mut stream: &std::os::unix::net::UnixStream) {
-    use std::io::Read;
-    use std::os::fd::AsFd;
-    rig::readable(stream.as_fd());
-    assert!(matches!(stream.read(&mut [0; 8]), Ok(0)), "not closed");
-}
-
-fn wrong_user() {
-    use std::os::unix::fs::PermissionsExt;
-    let mut rig = Rig::start(&Spec {
-        script: "cat",
-        colibrid: Some(12_345),
-        ..SPEC
-    });
-    let open = std::fs::Permissions::from_mode(0o777);
-    std::fs::set_permissions(&rig.socket, open).expect("mode");
-    let try_as = |uid: u32| match sys::fork().expect("fork") {
-        Fork::Parent(pid) => harness::wait(pid).expect("try"),
-        Fork::Child => {
-            let groups = Vec::new();
-            sys::drop_to(&sys::Ids {
-                uid,
-                gid: uid,
-                groups,
-            })
-            .expect("drop");
-            let stream = std::os::unix::net::UnixStream::connect(&rig.socket).expect("connect");
-            use std::os::fd::AsFd;
-            rig::readable(stream.as_fd());
-            let said = std::io::Read::read(&mut &stream, &mut [0; 8]);
-            sys::exit_now(said.expect("read") as i32)
-        }
-    };
-    use nix::sys::wait::WaitStatus::Exited;
-    rig.chan = None;
-    assert!(matches!(try_as(12_346), Exited(_, 0)));
-    // Hello begins with its length.
-    assert!(matches!(try_as(12_345), Exited(_, 8)));
-    rig.reconnect();
-    rig.resume(0);
-    rig.send(&ToMonitor::Stop);
-    rig.ended();
-    rig.gone();
-}
-
-fn garbage() {
-    use std::io::Write;
-    let mut rig = Rig::start(&Spec {
-        script: "cat",
-        ..SPEC
-    });
-    rig.chan = None;
-    let tries: [&[u8]; 5] = [
-        b"GET / HTTP/1.0\r\n\r\n",
-        b"\xff\xff\xff\xff\x01\x00\x01\x00",
-        b"\x08\x00\x00\x00\x01\x00\x02\x00\0\0\0\0\0\0\0\0",
-        b"\x08\x00\x00\x00\x09\x00\x01\x00\0\0\0\0\0\0\0\0",
-        b"\x09\x00\x00\x00\x01\x00\x01\x00\0\0\0\0\0\0\0\0\0",
-    ];
-    for bytes in tries {
-        let stream = std::os::unix::net::UnixStream::connect(&rig.socket).expect("connect");
-        (&stream).write_all(bytes).expect("write");
-        wait_closed(&stream);
-    }
-    rig.reconnect();
-    rig.resume(0);
-    rig.send(&ToMonitor::Stop);
-    rig.ended();
-    rig.gone();
-}
-
-/// Reads to the end of what the monitor says, Hello at most.
-fn wait_closed(mut stream: &std::os::unix::net::UnixStream) {
-    use std::io::Read;
-    use std::os::fd::AsFd;
-    let mut said = 0;
-    loop {
-        rig::readable(stream.as_fd());
-        match stream.read(&mut [0; 64]) {
-            Ok(n) if n > 0 => said += n,
-            Ok(_) => break,
-            Err(e) => {
-                assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset);
-                break;
-            }
-        }
-    }
-    assert!(said <= 32, "{said} bytes after Hello");
-}
-
-fn resume_first() {
-    let mut rig = Rig::start(&Spec {
-        script: "cat",
-        ..SPEC
-    });
-    assert!(matches!(rig.next(), Ok(FromMonitor::Hello { .. })));
-    rig.send(&ToMonitor::Stop);
-    assert!(rig.next().is_err());
-    rig.reconnect();
-    // More than there is: not the colibrid of this run.
-    assert!(rig.resume(1_000) < 1_000);
-    assert!(rig.next().is_err());
-    rig.reconnect();
-    rig.resume(0);
-    rig.send(&ToMonitor::Resume { from_seq: 0 });
-    loop {
-        match rig.next() {
-            Ok(FromMonitor::Entry(e)) => assert!(!matches!(e.record, Record::Stopping)),
-            Ok(_) => {}
-            Err(_) => break,
-        }
-    }
-    rig.reconnect();
-    rig.resume(0);
-    rig.send(&ToMonitor::Stop);
-    rig.ended();
-    rig.gone();
-}
-
 /// Resident memory, KiB.
 fn resident(pid: i32) -> u64 {
     let out = std::process::Command::new("ps")
@@ -668,99 +495,6 @@ fn journal_full() {
     assert!(journal.iter().any(|e| dropped(&e.record)));
 }
 
-/// One line of the fixtures' tables.
-fn rows(name: &str) -> Vec<Vec<String>> {
-    let path = rig::shared().join("pi").join(name);
-    let text = std::fs::read_to_string(path).expect(name);
-    let split = |l: &str| l.split('\t').map(str::to_owned).collect();
-    text.lines().skip(1).map(split).collect()
-}
-
-/// The words of expected.tsv in ours.
-fn ours(word: &str) -> String {
-    match word.split('@').next().unwrap_or_default() {
-        "failed" => "error".to_owned(),
-        "blocked/retry" => "working/retrying".to_owned(),
-        "blocked/user" => "blocked".to_owned(),
-        other => other.to_owned(),
-    }
-}
-
-fn recorded() {
-    let index = rows("index.tsv");
-    let mut played = 0;
-    for row in rows("expected.tsv") {
-        let (version, scenario) = (&row[0], &row[1]);
-        let base = rig::shared().join("pi").join(version);
-        let plain = base.join(format!("{scenario}.jsonl"));
-        let packed = base.join(format!("{scenario}.jsonl.gz"));
-        // Ends that were asked for are other tests' matter.
-        if !(plain.exists() || packed.exists()) || row[3].starts_with("stopped") {
-            continue;
-        }
-        let exit: i32 = index
-            .iter()
-            .find(|i| i[0] == *version && i[1] == *scenario)
-            .map_or(0, |i| i[2].parse().expect("exit"));
-        let show = match plain.exists() {
-            true => format!("cat {}", plain.display()),
-            false => format!("gzip -dc {}", packed.display()),
-        };
-        let end = match exit {
-            0.. => format!("exit {exit}"),
-            _ => format!("kill {exit} $$"),
-        };
-        let rpc = scenario.starts_with("rpc");
-        let mut rig = Rig::start(&Spec {
-            mode: if rpc { RPC } else { JSON },
-            on_settled: STAY,
-            script: &format!("{}{show}; {end}", if rpc { "" } else { "cat >/dev/null; " }),
-            ..SPEC
-        });
-        rig.resume(0);
-        if !rpc {
-            rig.prompt(1, "go");
-        }
-        let ended = rig.ended();
-        rig.gone();
-        let what = format!("{version} {scenario}");
-        assert_eq!(
-            ended.state.as_str(),
-            ours(&row[2]),
-            "{what}: {}",
-            ended.reason
-        );
-        let reason = row[3].trim_end();
-        let start = &reason[..reason.len().min(20)];
-        assert!(ended.reason.starts_with(start), "{what}: {}", ended.reason);
-        if !row[4].starts_with('(') && !rpc {
-            let wanted: Vec<String> = row[4].split(' ').map(ours).collect();
-            assert_eq!(states(&rig), wanted, "{what}");
-        }
-        played += 1;
-    }
-    assert!(played > 30, "only {played} recordings");
-}
-
-/// The states in the journal, as the tables write them.
-fn states(rig: &Rig) -> Vec<String> {
-    let word = |r: &Record| match r {
-        Record::State {
-            state,
-            phase: Phase::None,
-            ..
-        } => Some(state.as_str().to_owned()),
-        Record::State { state, phase, .. } => {
-            Some(format!("{}/{}", state.as_str(), phase.as_str()))
-        }
-        _ => None,
-    };
-    rig.read_journal()
-        .iter()
-        .filter_map(|e| word(&e.record))
-        .collect()
-}
-
 /// A disk that can be filled without harm, and what a process does between two looks, are there
 /// to be had on Linux only.
 #[cfg(not(target_os = "linux"))]
@@ -774,111 +508,3 @@ const SYSTEM: &[Case] = &[
     .as_root(),
     case("a run at rest wakes nobody", linux::at_rest),
 ];
-
-#[cfg(target_os = "linux")]
-mod linux {
-    use super::*;
-    use nix::mount::{mount, MsFlags};
-    use nix::sched::{unshare, CloneFlags};
-    use std::io::Write;
-
-    pub fn disk_full() {
-        unshare(CloneFlags::CLONE_NEWNS).expect("mount namespace");
-        let none: Option<&str> = None;
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(none, "/", none, private, none).expect("private");
-        let dir = rig::shared().join("disk");
-        std::fs::create_dir_all(&dir).expect("directory");
-        let small = Some("size=1m");
-        mount(Some("tmpfs"), &dir, Some("tmpfs"), MsFlags::empty(), small).expect("tmpfs");
-
-        let script = agent(
-            "want prompt; ok c1 prompt; work
-             i=0; while [ $i -lt 3000 ]; do
-                 say tool_execution_start \",\\\"toolCallId\\\":\\\"$i\\\",\\\"toolName\\\":\\\"t\\\"\"
-                 i=$((i+1))
-             done
-             done_ late; cat",
-        );
-        let mut rig = Rig::start(&Spec {
-            script: &script,
-            dir: Some(dir.clone()),
-            ..SPEC
-        });
-        rig.resume(0);
-        rig.until(|r| is_state(r, State::Idle));
-        let filler = dir.join("filler");
-        let mut file = std::fs::File::create(&filler).expect("filler");
-        while file.write_all(&[0; 4096]).is_ok() {}
-        // Some of it still goes into the journal's last page.
-        rig.prompt(1, "go");
-        // The agent goes on although nothing can be recorded: the stream is read to its end.
-        loop {
-            match rig.next().expect("message") {
-                FromMonitor::Activity { lines, .. } if lines >= 3006 => break,
-                FromMonitor::Entry(e) => assert!(!is_state(&e.record, State::Done)),
-                _ => {}
-            }
-        }
-        drop(file);
-        std::fs::remove_file(&filler).expect("remove");
-        rig.until(|r| is_state(r, State::Done));
-        rig.send(&ToMonitor::Stop);
-        let ended = rig.ended();
-        assert_eq!(ended.state, State::Done);
-        rig.gone();
-        let (mut tools, mut dropped, mut last) = (0, 0, None);
-        for entry in rig.read_journal() {
-            match entry.record {
-                Record::ToolStart { id, .. } => {
-                    let id = Some(id.parse::<u32>().expect("number"));
-                    assert!(last < id, "out of order");
-                    last = id;
-                    tools += 1;
-                }
-                // States inside the work are of lesser weight, too.
-                Record::Dropped { records } => dropped += records,
-                _ => {}
-            }
-        }
-        assert!(dropped > 0 && tools + dropped >= 3000, "{tools}, {dropped}");
-    }
-
-    /// How often a process has given up the processor to wait.
-    fn waits(pid: i32) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
-        let line = status
-            .lines()
-            .find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
-        line.expect("line").trim().parse().expect("number")
-    }
-
-    pub fn at_rest() {
-        let script = agent("cat");
-        let mut rig = Rig::start(&Spec {
-            script: &script,
-            start_timeout: 1,
-            ..SPEC
-        });
-        rig.resume(0);
-        // The last word about traffic is the activity message; after it there is silence.
-        loop {
-            if let FromMonitor::Activity { .. } = rig.next().expect("message") {
-                break;
-            }
-        }
-        use std::os::fd::AsFd;
-        let quiet = |rig: &Rig, ms: u16| {
-            let fd = rig.chan.as_ref().expect("connected").as_fd();
-            let mut fds = [nix::poll::PollFd::new(fd, nix::poll::PollFlags::POLLIN)];
-            nix::poll::poll(&mut fds, nix::poll::PollTimeout::from(ms)).expect("poll") == 0
-        };
-        assert!(quiet(&rig, 500));
-        let before = waits(rig.monitor);
-        assert!(quiet(&rig, 2500));
-        assert_eq!(waits(rig.monitor), before);
-        rig.send(&ToMonitor::Stop);
-        rig.ended();
-        rig.gone();
-    }
-}
