@@ -18,7 +18,7 @@ use libcolibri::{error, info, log, sys};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use serde_json::Value;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::clients::Clients;
 use crate::event::Event;
@@ -137,8 +137,7 @@ impl Engine {
             spawnd: Spawnd::new(children.spawnd),
             schedd: Schedd::new(children.schedd),
             ring: Ring::new(oldest, last),
-            signals: Signals::new(&[SIGTERM, SIGINT, SIGHUP, SIGCHLD])
-                .or_fatal("set up signals")?,
+            signals: ground.signals,
             child_pids: [children.spawnd_pid, children.schedd_pid],
             monitors: BTreeMap::new(),
             runs: BTreeMap::new(),

@@ -15,11 +15,13 @@ use libcolibri::chan;
 use libcolibri::config::{group_id, Config, Ids, RoleTable};
 use libcolibri::error::{cannot, Context, Fatal, Result};
 use libcolibri::log::{self, Target};
+use libcolibri::signals::Signals;
 use libcolibri::sys::{self, Fork, Signal};
 use libcolibri::{info, warn};
 use nix::poll::PollTimeout;
 use nix::sys::stat::{umask, Mode};
 use nix::unistd::{chown, geteuid, Gid, Uid};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use crate::args::Args;
 use crate::keeper;
@@ -55,6 +57,8 @@ pub struct Ground {
     pub keeper: Option<OwnedFd>,
     /// Takes one byte when the suite is ready.
     pub ready: Option<OwnedFd>,
+    /// What came since there was something to clean up.
+    pub signals: Signals,
 }
 
 /// The ends of the channels to the daemons that were started.
@@ -164,6 +168,8 @@ pub fn prepare(args: &Args, config: &Config, names: &Names) -> Result<Ground> {
     umask(Mode::from_bits_truncate(0o077));
     directories(config, names)?;
     let pid_file = lock(config)?;
+    // From the socket on, an end that is asked for is an orderly one.
+    let signals = Signals::new(&[SIGTERM, SIGINT, SIGHUP, SIGCHLD]).or_fatal("set up signals")?;
     let listener = public_socket(config)?;
     let run_dir = open_dir(&config.paths.run_dir)?;
     write_pid(&pid_file, keeper.is_some())
@@ -174,6 +180,7 @@ pub fn prepare(args: &Args, config: &Config, names: &Names) -> Result<Ground> {
         run_dir,
         keeper,
         ready,
+        signals,
     })
 }
 

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use libcolibri::state::Container;
-use libcolibri::sys::{self, Fork, Ids, Prepared, ProcessHandle, Signal};
+use libcolibri::sys::cell::{Cell, Within};
+use libcolibri::sys::{self, Fork, Ids, ProcessHandle, Signal};
 use nix::sys::signal::{kill, SigSet};
 use nix::sys::wait::{waitpid, WaitStatus};
 use nix::unistd::{self, Pid};
@@ -341,9 +342,11 @@ fn best_container() {
     let (mut reader, writer) = io::pipe().unwrap();
     let (mut ready, told) = io::pipe().unwrap();
     let name = format!("colibri-test-{}", unistd::getpid());
-    let prepared = Prepared::new(kind, &name).expect("prepare");
+    sys::become_reaper().unwrap();
+    let cell = Cell::create(kind, &name, Within::Host).expect("create");
+    let has_init = cell.has_init();
     let first = child(|| {
-        prepared.enter(&[]).expect("enter");
+        cell.enter().expect("enter");
         // Only these: a copy of a jail's descriptor would keep it alive.
         sys::dup_to(told.as_fd(), 40).unwrap();
         sys::dup_to(writer.as_fd(), 41).unwrap();
@@ -361,12 +364,13 @@ fn best_container() {
     });
     drop(writer);
     ready.read_exact(&mut [0; 1]).unwrap();
-    let owner = prepared.seal().expect("seal");
+    cell.settle().expect("settle");
+    let owner = cell.into_descriptor();
     assert_eq!(owner.is_some(), kind == Container::Jail);
     drop(owner);
     if kind == Container::Reaper {
         sys::signal_tree(unistd::getpid().as_raw(), Signal::SIGKILL, false).unwrap();
-    } else if Prepared::needs_init(kind) {
+    } else if has_init {
         kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
     }
     wait_closed(&mut reader);

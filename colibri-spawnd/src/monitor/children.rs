@@ -17,7 +17,8 @@ const REPORT: usize = 8;
 /// All processes below this one.
 pub struct Children {
     container: Container,
-    agent: i32,
+    /// Our own child: the agent, or in a namespace its init.
+    child: i32,
     /// The agent's own exit, told once.
     exit: Option<Exit>,
     told: bool,
@@ -33,18 +34,18 @@ pub struct Children {
 }
 
 impl Children {
-    /// The children of a launched run. `report` is the init's pipe (namespaces), `jail` the owning
+    /// The children of a launched run, `child` first. `report` is the init's pipe (namespaces), `jail` the owning
     /// descriptor and its watch; neither exists for a plain reaper.
     pub fn new(
         container: Container,
-        agent: i32,
+        child: i32,
         report: Option<Source>,
         jail: Option<OwnedFd>,
         watch: Option<JailWatch>,
     ) -> Children {
         Children {
             container,
-            agent,
+            child,
             exit: None,
             told: false,
             init: None,
@@ -82,11 +83,12 @@ impl Children {
     pub fn collect(&mut self) {
         self.read_report();
         while let Some((pid, exit)) = self.reap() {
-            match self.container {
-                // The only child of our own is the init.
-                Container::PidNamespace | Container::UserNamespace => self.init = Some(exit),
-                Container::Jail | Container::Reaper if pid == self.agent => self.exit = Some(exit),
-                Container::Jail | Container::Reaper => {}
+            // Anybody else is an orphan of the tree that came to us.
+            if pid == self.child {
+                match self.container {
+                    Container::PidNamespace | Container::UserNamespace => self.init = Some(exit),
+                    Container::Jail | Container::Reaper => self.exit = Some(exit),
+                }
             }
         }
         // An init reports before it ends, so what it had to say is there by now.

@@ -9,7 +9,6 @@
 
 pub mod cell;
 mod clock;
-mod container;
 mod cred;
 mod fd;
 mod probe;
@@ -31,7 +30,6 @@ pub use system::jail;
 pub use system::namespace;
 
 pub use clock::{mono_ms, wall_ms};
-pub use container::Prepared;
 pub use cred::{drop_to, peer_cred, Ids, PeerCred};
 pub use fd::{
     borrow, cloexec_from, close_from, dup_to, flock_exclusive_nb, inherit, lock_is_held,

@@ -19,8 +19,6 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::ffi;
-use crate::state::Container;
-
 /// Room for the kernel's explanation of a failed call (`errmsg`).
 const MESSAGE_SIZE: usize = 256;
 /// Room for a jail's path (`MAXPATHLEN`).
@@ -366,32 +364,5 @@ fn empty_event() -> libc::kevent {
         data: 0,
         udata: std::ptr::null_mut(),
         ext: [0; 4],
-    }
-}
-
-/// What the portable face needs to remember: the jail, or nothing for a reaper.
-#[derive(Debug)]
-pub(in crate::sys) struct Prepared(Option<Jail>);
-
-impl Prepared {
-    pub(in crate::sys) fn new(kind: Container, name: &str) -> io::Result<Self> {
-        match kind {
-            Container::Jail => Jail::create(&Spec::host(name)).map(|jail| Self(Some(jail))),
-            Container::Reaper => Ok(Self(None)),
-            _ => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    // A jail with the host's root has nothing to hide with.
-    pub(in crate::sys) fn enter(&self, _hidden: &[&Path]) -> io::Result<()> {
-        self.0.as_ref().map_or(Ok(()), |jail| attach(jail.jid()))
-    }
-
-    pub(in crate::sys) fn seal(self) -> io::Result<Option<OwnedFd>> {
-        let Some(jail) = self.0 else {
-            return Ok(None);
-        };
-        jail.let_it_end()?;
-        Ok(Some(jail.into_descriptor()))
     }
 }

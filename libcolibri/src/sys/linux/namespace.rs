@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::mount::{mount, MsFlags};
@@ -14,7 +13,6 @@ use nix::sched::CloneFlags;
 use nix::sys::wait::{waitpid, WaitStatus};
 use nix::unistd::{self, Pid};
 
-use crate::state::Container;
 use crate::sys::{exit_now, fork, Fork};
 
 /// Who makes the namespaces.
@@ -101,38 +99,5 @@ fn ended_well(pid: i32) -> bool {
             Err(nix::errno::Errno::EINTR) => {}
             other => return matches!(other, Ok(WaitStatus::Exited(_, 0))),
         }
-    }
-}
-
-/// What the portable face needs to remember.
-#[derive(Debug)]
-pub(in crate::sys) struct Prepared(Container);
-
-impl Prepared {
-    pub(in crate::sys) fn new(kind: Container, _name: &str) -> io::Result<Self> {
-        match kind {
-            Container::PidNamespace => unshare(Kind::Root)?,
-            Container::UserNamespace => unshare(Kind::User)?,
-            Container::Reaper => {}
-            Container::Jail => return Err(io::ErrorKind::Unsupported.into()),
-        }
-        Ok(Self(kind))
-    }
-
-    pub(in crate::sys) fn enter(&self, hidden: &[&Path]) -> io::Result<()> {
-        if self.0 == Container::Reaper {
-            return Ok(());
-        }
-        match mount_proc() {
-            Err(e) if self.0 != Container::UserNamespace => return Err(e),
-            // See there: allowed to fail.
-            _ => {}
-        }
-        hidden.iter().try_for_each(|path| cover(path))
-    }
-
-    // The namespaces end with their init anyway.
-    pub(in crate::sys) fn seal(self) -> io::Result<Option<OwnedFd>> {
-        Ok(None)
     }
 }
