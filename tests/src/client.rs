@@ -1,12 +1,16 @@
 //! A client of the public socket: one JSON object per line each way, everything with a deadline.
 
+use crate::suite::program;
 use crate::wait::LONG;
+use nix::sys::socket::{recvmsg, ControlMessageOwned, MsgFlags};
 use serde_json::{json, Value};
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSliceMut, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A connection. Replies come in the order of the requests; events that arrive in between are kept
@@ -27,6 +31,40 @@ impl Client {
     /// When nobody listens.
     pub fn connect(socket: &Path) -> io::Result<Self> {
         UnixStream::connect(socket).map(Self::over)
+    }
+
+    /// Connects as somebody else, `UID:GID[,GROUP…]`, by way of the program `colibri-as`: who a
+    /// client is, is settled when it connects. Needs root.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[track_caller]
+    #[must_use]
+    pub fn connect_as(who: &str, socket: &Path) -> Self {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let status = Command::new(program("colibri-as"))
+            .arg(who)
+            .arg(socket)
+            .stdin(OwnedFd::from(theirs))
+            .status()
+            .unwrap_or_else(|e| panic!("cannot run colibri-as: {e}"));
+        assert!(status.success(), "colibri-as {who}: {status}");
+        let mut byte = [0; 1];
+        let mut pieces = [IoSliceMut::new(&mut byte)];
+        let mut space = nix::cmsg_space!([RawFd; 1]);
+        let message = recvmsg::<()>(
+            ours.as_raw_fd(),
+            &mut pieces,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        )
+        .expect("the connection");
+        match message.cmsgs().expect("whole").next() {
+            Some(ControlMessageOwned::ScmRights(fds)) => {
+                Self::over(libcolibri::sys::inherit(fds[0]).expect("open").into())
+            }
+            other => panic!("colibri-as {who} sent {other:?}"),
+        }
     }
 
     /// Takes over a connection that somebody else made.

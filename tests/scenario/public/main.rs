@@ -1,1 +1,7 @@
-//! The public socket.
+//! The public socket: what is understood, who may ask what, what is too much, and that the events
+//! and the snapshot say the same.
+
+mod events;
+mod limits;
+mod requests;
+mod roles;

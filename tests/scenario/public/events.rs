@@ -1,0 +1,180 @@
+//! Subscriptions: a snapshot and the events after it are the state, and what is lost is said.
+
+use colibri_tests::client::Client;
+use colibri_tests::steps::Steps;
+use colibri_tests::suite::{Scratch, Setup, Suite};
+use colibri_tests::tail::Fold;
+use colibri_tests::wait::{must, LONG};
+use serde_json::{json, Value};
+
+fn with_steps(limits: &str) -> (Suite, Steps) {
+    let scratch = Scratch::new();
+    let (profile, steps) = Steps::new(&scratch, "steps");
+    let setup = Setup {
+        profiles: vec![profile],
+        limits: limits.into(),
+        ..Setup::default()
+    };
+    (Suite::start_in(scratch, setup), steps)
+}
+
+/// A snapshot without what no event tells: the time of the last byte.
+fn comparable(mut snapshot: Value) -> Value {
+    for pane in snapshot["panes"].as_array_mut().expect("panes") {
+        let pane = pane.as_object_mut().expect("a pane");
+        pane.remove("last_event_at");
+        pane.remove("stays");
+    }
+    snapshot["panes"].take()
+}
+
+/// Every number after `after` up to `last`, told or said to be lost, in order. Returns how many
+/// were lost.
+#[track_caller]
+fn account(client: &mut Client, after: u64, last: u64) -> u64 {
+    let (mut at, mut lost) = (after, 0);
+    while at < last {
+        let line = client.event(LONG).expect("a line");
+        if let Some(gap) = line.get("gap") {
+            assert_eq!(gap["from"], at + 1, "{line}");
+            let to = gap["to"].as_u64().expect("to");
+            assert!(to > at, "{line}");
+            lost += to - at;
+            at = to;
+        } else {
+            assert_eq!(line["event"]["seq"], at + 1, "{line}");
+            at += 1;
+        }
+    }
+    lost
+}
+
+/// Waits for the end of a run without a subscription, which might be too slow for its events.
+#[track_caller]
+fn over(suite: &Suite, run: u64) {
+    must("the end of the run", LONG, || {
+        let row = suite.client().call(json!({"cmd": "get-run", "run": run}));
+        (row["ended"] == true).then_some(())
+    });
+}
+
+#[test]
+fn a_snapshot_and_its_tail_are_the_state_at_every_number() {
+    let (suite, mut steps) = with_steps("");
+    let mut client = suite.client();
+    let reply = client.call(json!({"cmd": "subscribe", "snapshot": true}));
+    let mut fold = Fold::new(&reply["snapshot"]);
+    let mut asking = suite.client();
+    for round in 0..3 {
+        let run = client.spawn_agent("steps", "go");
+        let mut ended = false;
+        let mut stage = 0;
+        while !ended {
+            let line = client.event(LONG).expect("an event");
+            fold.apply(&line["event"]);
+            ended = line["event"]["kind"] == "ended";
+            // Its place may have passed by the time it is asked for: then it is for later.
+            let now = asking.call(json!({"cmd": "snapshot"}));
+            if now["seq"] == fold.seq {
+                let told = fold.pane(run).expect("its pane").clone();
+                let all = comparable(now);
+                let pane = all
+                    .as_array()
+                    .expect("panes")
+                    .iter()
+                    .find(|p| p["run"] == run);
+                let mut told = told;
+                told.as_object_mut()
+                    .expect("a pane")
+                    .remove("last_event_at");
+                assert_eq!(pane, Some(&told), "at {} after {line}", fold.seq);
+            }
+            match (stage, line["event"]["kind"].as_str()) {
+                (0, Some("state")) if line["event"]["state"] == "working" => {
+                    steps.tools(5);
+                    stage = 1;
+                }
+                (1, Some("tool-end")) => {
+                    steps.settle();
+                    steps.exit(round);
+                    stage = 2;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_longer_kept_is_a_gap() {
+    let (suite, mut steps) = with_steps("events = 1000");
+    let run = suite.client().spawn_agent("steps", "go");
+    steps.tools(1500);
+    steps.settle();
+    steps.exit(0);
+    over(&suite, run);
+    let mut late = suite.client();
+    let reply = late.subscribe(Some(0));
+    let (oldest, last) = (
+        reply["oldest"].as_u64().unwrap(),
+        reply["seq"].as_u64().unwrap(),
+    );
+    assert!(oldest > 1 && last > 3000, "{reply}");
+    let lost = account(&mut late, 0, last);
+    assert!((oldest - 1..last).contains(&lost), "{lost} lost of {reply}");
+    // From what is kept nothing is lost.
+    let mut recent = suite.client();
+    recent.subscribe(Some(last - 500));
+    assert_eq!(account(&mut recent, last - 500, last), 0);
+}
+
+#[test]
+fn a_stalled_subscriber_slows_nobody_and_misses_nothing_silently() {
+    let (suite, mut steps) = with_steps("events = 2000");
+    let mut stalled = suite.client();
+    let from = stalled.subscribe(None)["seq"].as_u64().expect("seq");
+    let run = suite.client().spawn_agent("steps", "go");
+    // Far more than its connection holds; it reads nothing meanwhile.
+    for _ in 0..20 {
+        steps.tools(500);
+    }
+    steps.settle();
+    steps.exit(0);
+    over(&suite, run);
+    let last = suite.client().call(json!({"cmd": "status"}))["seq"].clone();
+    let last = last.as_u64().expect("seq");
+    let lost = account(&mut stalled, from, last);
+    assert!(lost > 0 && lost < last, "{lost} of {last}");
+}
+
+#[test]
+fn one_that_comes_back_from_its_cursor_misses_nothing() {
+    let (suite, mut steps) = with_steps("");
+    let run = suite.client().spawn_agent("steps", "go");
+    let (mut cursor, mut ended) = (0, false);
+    let mut used = 0;
+    while !ended {
+        let mut client = suite.client();
+        client.subscribe(Some(cursor));
+        // Three at a time, then the connection is cut.
+        for _ in 0..3 {
+            let line = client.event(LONG).expect("an event");
+            cursor += 1;
+            assert_eq!(line["event"]["seq"], cursor, "{line}");
+            ended |= line["event"]["kind"] == "ended";
+            if ended {
+                break;
+            }
+            if line["event"]["kind"] == "state" && line["event"]["state"] == "working" && used == 0
+            {
+                steps.tools(10);
+                steps.settle();
+                steps.exit(0);
+                used = 10;
+            }
+        }
+    }
+    assert_eq!(used, 10);
+    let row = suite.client().call(json!({"cmd": "get-run", "run": run}));
+    assert_eq!(row["ended"], true);
+}

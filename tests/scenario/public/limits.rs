@@ -1,0 +1,181 @@
+//! What is too much: refused by a name, and nobody else notices.
+
+use colibri_tests::procs;
+use colibri_tests::steps::Steps;
+use colibri_tests::suite::{Scratch, Setup, Suite};
+use colibri_tests::wait::{must, LONG};
+use colibrid::request::LINE_MAX;
+use libcolibri::msg::TEXT_MAX;
+use serde_json::json;
+
+fn limited(limits: &str) -> Suite {
+    Suite::start(Setup {
+        limits: limits.into(),
+        ..Setup::default()
+    })
+}
+
+#[test]
+fn a_line_that_is_too_long_ends_its_connection() {
+    let suite = limited("");
+    let mut other = suite.client();
+    let mut client = suite.client();
+    // As much as is allowed is not too much.
+    let mut line = vec![b' '; LINE_MAX - 14];
+    line.extend_from_slice(b"{\"cmd\":\"ping\"}\n");
+    client.send_raw(&line).expect("sent");
+    assert_eq!(client.value(LONG).expect("a reply")["ok"], true);
+    line.insert(0, b' ');
+    // It may hang up before it has read everything.
+    let _ = client.send_raw(&line);
+    let reply = client.value(LONG).expect("a reply");
+    assert_eq!(reply["error"]["code"], "too-long", "{reply}");
+    let end = client.line(LONG);
+    assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");
+    assert_eq!(other.call(json!({"cmd": "ping"})), json!({}));
+}
+
+#[test]
+fn a_line_without_an_end_is_cut_off() {
+    let suite = limited("");
+    let mut client = suite.client();
+    let block = vec![b'x'; 65_536];
+    let mut sent = 0;
+    while sent < 64 * 1024 * 1024 && client.send_raw(&block).is_ok() {
+        sent += block.len();
+    }
+    assert!(sent < 64 * 1024 * 1024, "somebody takes it all");
+    suite.client().call(json!({"cmd": "ping"}));
+}
+
+#[test]
+fn texts_have_a_limit() {
+    let scratch = Scratch::new();
+    let (profile, steps) = Steps::new(&scratch, "steps");
+    let setup = Setup {
+        profiles: vec![profile],
+        ..Setup::default()
+    };
+    let suite = Suite::start_in(scratch, setup);
+    let mut client = suite.client();
+    let spawn = |n| json!({"cmd": "spawn-agent", "profile": "steps", "prompt": "x".repeat(n)});
+    assert_eq!(client.refused(spawn(TEXT_MAX + 1)), "too-long");
+    assert_eq!(client.call(json!({"cmd": "list-runs"}))["runs"], json!([]));
+    assert_eq!(steps.started(), 0);
+    client.call(spawn(TEXT_MAX));
+    must("the agent", LONG, || (steps.started() == 1).then_some(()));
+}
+
+#[test]
+fn connections_are_limited_by_user_and_free_again() {
+    let suite = limited("clients_per_user = 3");
+    // The connection that saw the suite start may still count.
+    let mut held: Vec<_> = (0..3)
+        .map(|_| {
+            must("a place", LONG, || {
+                let mut client = suite.client();
+                let reply = client.request(json!({"cmd": "ping"})).ok()?;
+                (reply["ok"] == true).then_some(client)
+            })
+        })
+        .collect();
+    let mut more = suite.client();
+    let reply = more.value(LONG).expect("a reply");
+    assert_eq!(reply["error"]["code"], "too-many", "{reply}");
+    let message = reply["error"]["message"].as_str().expect("a sentence");
+    assert!(message.contains("clients_per_user"), "{message}");
+    assert_eq!(more.line(LONG).expect("the end"), None);
+    held.pop();
+    must("a free place", LONG, || {
+        let reply = suite.client().request(json!({"cmd": "ping"})).ok()?;
+        (reply["ok"] == true).then_some(())
+    });
+    for c in &mut held {
+        c.call(json!({"cmd": "ping"}));
+    }
+}
+
+#[test]
+fn requests_are_limited_by_rate_and_the_connection_lives() {
+    let suite = limited("requests_per_second = 1");
+    let mut client = suite.client();
+    client
+        .send_raw("{\"cmd\":\"ping\"}\n".repeat(20).as_bytes())
+        .expect("sent");
+    let replies: Vec<_> = (0..20)
+        .map(|_| client.value(LONG).expect("a reply"))
+        .collect();
+    let good = replies.iter().filter(|r| r["ok"] == true).count();
+    // The burst is two; time passes meanwhile.
+    assert!((2..20).contains(&good), "{good} of 20");
+    for r in replies.iter().filter(|r| r["ok"] == false) {
+        assert_eq!(r["error"]["code"], "too-many", "{r}");
+    }
+    must("time to pass", LONG, || {
+        client.send_raw(b"{\"cmd\":\"ping\"}\n").expect("sent");
+        let reply = client.value(LONG).expect("a reply");
+        (reply["ok"] == true).then_some(())
+    });
+    // The other one has an allowance of its own.
+    suite.client().call(json!({"cmd": "ping"}));
+}
+
+#[test]
+fn runs_are_limited_and_refused_by_name() {
+    let scratch = Scratch::new();
+    let (profile, mut steps) = Steps::new(&scratch, "steps");
+    let setup = Setup {
+        profiles: vec![profile],
+        limits: "runs = 1".into(),
+        ..Setup::default()
+    };
+    let suite = Suite::start_in(scratch, setup);
+    let mut client = suite.client();
+    client.subscribe(None);
+    let run = client.spawn_agent("steps", "go");
+    let another = json!({"cmd": "spawn-agent", "profile": "steps", "prompt": "go"});
+    assert_eq!(client.refused(another), "too-many");
+    steps.settle();
+    steps.exit(0);
+    client.wait_ended(run);
+    client.spawn_agent("steps", "again");
+    must("the second", LONG, || (steps.started() == 2).then_some(()));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_dropped() {
+    let suite = limited("requests_per_second = 100000");
+    let mut deaf = suite.client();
+    let lines = "{\"cmd\":\"status\"}\n".repeat(1000);
+    // Its replies pile up to the limit on both sides; then it is gone.
+    let mut rounds = 0;
+    while deaf.send_raw(lines.as_bytes()).is_ok() {
+        rounds += 1;
+        assert!(rounds < 1000, "it may send for ever");
+    }
+    must("the log", LONG, || {
+        suite.log().contains("it does not read").then_some(())
+    });
+    suite.client().call(json!({"cmd": "ping"}));
+}
+
+#[test]
+fn connections_that_come_and_go_leave_nothing() {
+    let suite = limited("");
+    let count = || procs::descriptors_of(suite.pid()).len();
+    suite.client().call(json!({"cmd": "ping"}));
+    let before = must("a quiet suite", LONG, || {
+        let n = count();
+        (n == count()).then_some(n)
+    });
+    for n in 0..2000 {
+        let mut client = suite.client();
+        if n % 3 == 0 {
+            let _ = client.send_raw(b"{\"cmd\":\"status\"}\n{\"cmd\":");
+        }
+    }
+    must("the descriptors to be as before", LONG, || {
+        (count() <= before).then_some(())
+    });
+    suite.client().call(json!({"cmd": "ping"}));
+}
