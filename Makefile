@@ -5,6 +5,7 @@
 #   make test       the tests               make freebsd    check, clippy and link for FreeBSD 15
 #   make test-user  again, without root     make fuzz       FUZZ_SECONDS of each fuzz target
 #   make install    DESTDIR and PREFIX; uninstall; clean
+#   make freebsd-test  the tests on FreeBSD 15: there, or in a guest (COLIBRI_FREEBSD_IMAGE)
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
@@ -41,6 +42,10 @@ fuzz:
 freebsd:
 	CARGO="$(CARGO)" sh tools/freebsd.sh
 
+# TESTS names some of the test programs; default: all.
+freebsd-test:
+	CARGO="$(CARGO)" sh tools/freebsd-test.sh $(TESTS)
+
 # Installs what `make` built and builds nothing itself, so that it can be run as root.
 # An existing colibri.conf is never touched: only the sample beside it is replaced.
 install:
@@ -71,4 +76,4 @@ clean:
 	$(CARGO) clean
 	rm -rf fuzz/target
 
-.PHONY: all run test test-user lint bench fuzz freebsd install uninstall clean
+.PHONY: all run test test-user lint bench fuzz freebsd freebsd-test install uninstall clean

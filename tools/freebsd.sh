@@ -8,6 +8,8 @@ if [ "$(uname -s)" = FreeBSD ]; then
 else
 	cargo=tools/freebsd-cross/cargo-freebsd
 fi
+# Without debug information, like tools/freebsd-test.sh: what it needs is built then.
+export CARGO_PROFILE_DEV_DEBUG=0
 $cargo check --workspace --all-targets
 $cargo clippy --workspace --all-targets -- -D warnings
 $cargo build --workspace --all-targets

@@ -23,7 +23,7 @@ impl JailWatch {
 
     /// Whether it has been removed since the last call: proof as long as nobody closed it.
     pub fn removed(&mut self) -> bool {
-        while let Ok(Some(event)) = self.0.next() {
+        while let Ok(Some(event)) = self.0.take() {
             if event == jail::Event::Removed {
                 return true;
             }

@@ -18,7 +18,7 @@ use nix::sys::wait::WaitStatus;
 use crate::harness;
 
 /// Far beyond what anything here needs.
-const DEADLINE_MS: u16 = 50_000;
+const DEADLINE_MS: u16 = 60_000;
 
 /// RPC, JSON.
 pub const RPC: u8 = 0;
