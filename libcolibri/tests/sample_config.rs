@@ -7,7 +7,7 @@ use std::path::Path;
 use libcolibri::config::Config;
 
 /// Keys whose commented line in the sample is an example, because leaving them out is the default.
-const EXAMPLES: [&str; 8] = [
+const EXAMPLES: [&str; 11] = [
     "agent",
     "env",
     "jail",
@@ -16,6 +16,9 @@ const EXAMPLES: [&str; 8] = [
     "processes",
     "file_bytes",
     "cpu_seconds",
+    "run_memory",
+    "run_processes",
+    "run_cpu",
 ];
 
 fn read(path: &str) -> String {

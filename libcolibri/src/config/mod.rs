@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{cannot, Fatal, Result};
 use crate::record::Mode;
+use crate::sys::cell::RunLimits;
 
 pub use users::{group_id, Ids, Role, RoleTable, Roles, Subject};
 
@@ -154,6 +155,8 @@ pub struct Profile {
     pub nice: i32,
     /// rlimits.
     pub limits: AgentLimits,
+    /// Limits of all its processes together.
+    pub run_limits: RunLimits,
     /// What follows when the work has settled.
     pub on_settled: OnSettled,
     /// Seconds from the start to the first sign of life.

@@ -11,6 +11,7 @@ use super::{
     PROFILES_MAX,
 };
 use crate::record::Mode;
+use crate::sys::cell::RunLimits;
 
 type Field<T> = Option<Spanned<T>>;
 
@@ -81,6 +82,9 @@ struct RawProfile {
     processes: Option<u64>,
     file_bytes: Option<u64>,
     cpu_seconds: Option<u64>,
+    run_memory: Field<u64>,
+    run_processes: Field<u64>,
+    run_cpu: Field<u64>,
     on_settled: Option<RawSettled>,
     start_timeout: Field<u32>,
     stall_after: Field<u32>,
@@ -219,9 +223,10 @@ fn absolute(
     if !p.is_absolute()
         || dots
         || p.as_os_str().len() > 512
-        || p.as_os_str().as_encoded_bytes().contains(&0)
+        || p.as_os_str().as_encoded_bytes().iter().any(|b| *b < b' ')
     {
-        return Err(w.err(&v, field, "must be an absolute path without .."));
+        let what = "must be an absolute path without .. and control characters";
+        return Err(w.err(&v, field, what));
     }
     Ok(v.into_inner())
 }
@@ -321,6 +326,19 @@ fn number<T: PartialOrd + Copy + std::fmt::Display>(
     Ok(v.into_inner())
 }
 
+/// A number that may be left out.
+fn some(
+    w: &Where<'_>,
+    value: Field<u64>,
+    field: &str,
+    range: std::ops::RangeInclusive<u64>,
+) -> Result<Option<u64>, String> {
+    match value {
+        None => Ok(None),
+        given => number(w, given, field, range, 0).map(Some),
+    }
+}
+
 fn profile(w: &Where<'_>, name: &Spanned<String>, raw: RawProfile) -> Result<Profile, String> {
     let at = |f: &str| format!("profile.{}.{f}", name.get_ref());
     let plain = |s: &str| {
@@ -365,6 +383,11 @@ fn profile(w: &Where<'_>, name: &Spanned<String>, raw: RawProfile) -> Result<Pro
             processes: raw.processes,
             file_bytes: raw.file_bytes,
             cpu_seconds: raw.cpu_seconds,
+        },
+        run_limits: RunLimits {
+            memory: some(w, raw.run_memory, &at("run_memory"), 1 << 20..=1 << 50)?,
+            processes: some(w, raw.run_processes, &at("run_processes"), 1..=1 << 20)?,
+            cpu: some(w, raw.run_cpu, &at("run_cpu"), 1..=100_000)?,
         },
         on_settled: match raw.on_settled {
             Some(RawSettled::Stay) => OnSettled::Stay,
