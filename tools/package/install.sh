@@ -45,8 +45,9 @@ if [ -z "$dest" ]; then
 fi
 
 if [ -n "$remove" ]; then
-	if [ -z "$dest" ] && [ -x "$rc" ] && "$rc" onestatus >/dev/null 2>&1; then
-		die 'cannot uninstall: colibrid is running; service colibrid stop'
+	if [ -z "$dest" ] && [ -x "$rc" ]; then
+		! said=$("$rc" onestatus 2>&1) || die 'cannot uninstall: colibrid runs; service colibrid stop'
+		case $said in *monitors*) die "cannot uninstall: $said" ;; esac
 	fi
 	while read -r _ _ path; do
 		rm -f "$dest/$path"
