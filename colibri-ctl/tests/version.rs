@@ -29,7 +29,7 @@ fn json_has_every_fact_of_the_build() {
         fields,
         [
             "version", "commit", "dirty", "target", "rustc", "profile", "features", "tls",
-            "protocol", "messages", "journal"
+            "protocol", "messages", "journal", "database", "snapshot"
         ]
     );
     assert_eq!(said["version"], env!("CARGO_PKG_VERSION"));
@@ -55,6 +55,8 @@ fn json_has_every_fact_of_the_build() {
     assert_eq!(said["protocol"], 1);
     assert_eq!(said["messages"], libcolibri::wire::VERSION);
     assert_eq!(said["journal"], "COLIJ01");
+    assert_eq!(said["database"], libcolibri::formats::DATABASE);
+    assert_eq!(said["snapshot"], "clawdie.glasspane.snapshot.v1");
     // Nobody can say of an unknown source whether it was changed.
     let known = said["commit"] != "unknown";
     assert_eq!(said["dirty"].is_boolean(), known, "{line}");

@@ -38,6 +38,11 @@ sum() {
 	fi
 }
 
+# status: what the service says, if there is one.
+status() {
+	[ -n "$dest" ] || [ ! -x "$rc" ] || "$rc" onestatus 2>&1 || true
+}
+
 if [ -z "$dest" ]; then
 	[ "$(uname -sm)" = 'FreeBSD amd64' ] || die 'this package is for FreeBSD on amd64'
 	[ "$(uname -U)" -ge 1500000 ] || die 'this package is for FreeBSD 15 or later'
@@ -45,10 +50,10 @@ if [ -z "$dest" ]; then
 fi
 
 if [ -n "$remove" ]; then
-	if [ -z "$dest" ] && [ -x "$rc" ]; then
-		! said=$("$rc" onestatus 2>&1) || die 'cannot uninstall: colibrid runs; service colibrid stop'
-		case $said in *monitors*) die "cannot uninstall: $said" ;; esac
-	fi
+	case $(status) in
+	*'is running as'*) die 'cannot uninstall: colibrid runs; service colibrid stop' ;;
+	*monitors*) die "cannot uninstall: $(status)" ;;
+	esac
 	while read -r _ _ path; do
 		rm -f "$dest/$path"
 	done <"$list"
@@ -92,14 +97,15 @@ fi
 /usr/local/libexec/colibri/colibri-setup
 
 say "$(/usr/local/sbin/colibri-ctl --version) is installed."
-if "$rc" onestatus >/dev/null 2>&1; then
+case $(status) in
+*'is running as'*)
 	say 'The version that runs is still the old one: service colibrid restart'
-	say 'takes the new one, and the runs go on.'
-else
+	say 'takes the new one, and the runs go on.' ;;
+*)
 	say 'What is left to do:'
 	say '  a user for the agents          /usr/local/libexec/colibri/colibri-setup -a pi'
 	say '  their profile                  /usr/local/etc/colibri/colibri.conf; colibrid -n checks it'
 	say '  the log, without a boot        newsyslog -C && service syslogd reload'
 	say '  start now and at boot          sysrc colibrid_enable=YES && service colibrid start'
-	say '  look                           colibri-ctl status; man colibri'
-fi
+	say '  look                           colibri-ctl status; man colibri' ;;
+esac

@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use libcolibri::error::{Fatal, Result};
+use libcolibri::formats::{DATABASE, SNAPSHOT};
 use libcolibri::journal::MAGIC;
 use libcolibri::wire::VERSION as MESSAGES;
 use serde::Deserialize;
@@ -42,7 +43,8 @@ pub fn version(out: &Output) -> Result<()> {
     if out.is_json() {
         let build = BUILD.trim_end_matches('}');
         return out.raw(&format!(
-            "{build},\"protocol\":{PROTOCOL},\"messages\":{MESSAGES},\"journal\":\"{journal}\"}}"
+            "{build},\"protocol\":{PROTOCOL},\"messages\":{MESSAGES},\"journal\":\"{journal}\",\
+             \"database\":{DATABASE},\"snapshot\":\"{SNAPSHOT}\"}}"
         ));
     }
     let build: Build = serde_json::from_str(BUILD)
@@ -63,7 +65,7 @@ pub fn version(out: &Output) -> Result<()> {
          target    {}, profile {}\n\
          compiler  rustc {}\n\
          features  {features}; TLS {}\n\
-         formats   journal {journal}, private messages {MESSAGES}\n",
+         formats   messages {MESSAGES}, journal {journal}, database {DATABASE}, {SNAPSHOT}\n",
         build.version, build.commit, build.target, build.profile, build.rustc, build.tls,
     ))
 }

@@ -182,6 +182,34 @@ fn a_start_that_fails_later_fails_too() {
 }
 
 #[test]
+fn a_keeper_whose_suite_does_not_start_is_no_service() {
+    let Some(service) = Service::new() else {
+        return;
+    };
+    service.must("onestart", 0);
+    let (there, away) = ["colibri-schedd", "away"]
+        .map(|name| service.daemon.dir().join("sbin").join(name))
+        .into();
+    std::fs::rename(&there, &away).expect("moved");
+    let keeper = service.daemon.pid().expect("a pid file");
+    procs::signal(keeper, Signal::SIGHUP);
+    let said = must("status to say it", LONG, || {
+        let ran = service.rc("onestatus");
+        (ran.code == Some(1)).then_some(ran.said)
+    });
+    assert!(
+        said.contains("running as") && said.contains("not healthy"),
+        "{said}"
+    );
+    std::fs::rename(&away, &there).expect("moved back");
+    must("the suite", LONG, || {
+        (service.rc("onestatus").code == Some(0)).then_some(())
+    });
+    assert_eq!(service.daemon.pid(), Some(keeper));
+    service.must("onestop", 0);
+}
+
+#[test]
 fn restart_and_reload_leave_runs_alone_and_stop_does_not() {
     let Some(mut service) = Service::new() else {
         return;
