@@ -10,6 +10,12 @@ use std::process::Command;
 use serde_json::{json, Value};
 use source::Source;
 
+const PROFILE: &str = if cfg!(debug_assertions) {
+    "debug"
+} else {
+    "release"
+};
+
 fn say(args: &[&str]) -> String {
     let out = Command::new(env!("CARGO_BIN_EXE_colibri-ctl"))
         .args(args)
@@ -33,14 +39,7 @@ fn json_has_every_fact_of_the_build() {
         ]
     );
     assert_eq!(said["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(
-        said["profile"],
-        if cfg!(debug_assertions) {
-            "debug"
-        } else {
-            "release"
-        }
-    );
+    assert_eq!(said["profile"], PROFILE);
     let target = said["target"].as_str().expect("a target");
     let (arch, os) = (std::env::consts::ARCH, std::env::consts::OS);
     assert!(target.starts_with(arch) && target.contains(os), "{target}");
