@@ -15,15 +15,11 @@ use std::path::Path;
 
 use libcolibri::config::Paths;
 use libcolibri::error::{Fatal, Result};
+use libcolibri::formats::DATABASE as SCHEMA;
 use libcolibri::sys;
 use rusqlite::{Connection, OpenFlags};
 
 pub use runs::{AttemptRow, EndRow, NewRun, RunFilter, RunRow};
-
-/// Version of the schema. A database of a newer build is refused before anything is touched.
-///
-/// History: 1 runs, attempts, events.
-const SCHEMA: i64 = 1;
 
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.
 const WAL_LIMIT: i64 = 16 * 1024 * 1024;
