@@ -5,9 +5,12 @@
 
 pub mod args;
 pub mod attempt;
+pub mod audit;
 pub mod clients;
+pub mod descriptors;
 pub mod engine;
 pub mod event;
+pub mod explain;
 pub mod glasspane;
 pub mod keeper;
 pub mod log_ring;
@@ -21,4 +24,5 @@ pub mod spawnd;
 pub mod start;
 pub mod store;
 pub mod time;
+pub mod turn;
 pub mod views;

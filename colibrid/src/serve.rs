@@ -8,7 +8,7 @@ use mio::Token;
 use serde_json::{json, Value};
 
 use crate::clients::{Line, Subscription, OUT_LOW};
-use crate::engine::{Answer, Engine};
+use crate::engine::{Answer, Engine, Promise};
 use crate::event::Event;
 use crate::glasspane::{snapshot, Pane};
 use crate::request::{open, ListRuns, Refusal, Request, SpawnAgent, Subscribe};
@@ -84,7 +84,7 @@ impl Engine {
             client,
             id,
             outcome,
-            accepts: false,
+            promise: Promise::Nothing,
         });
     }
 
@@ -126,8 +126,15 @@ impl Engine {
     ) -> Result<Option<Value>, Refusal> {
         match request {
             Request::Ping => Ok(Some(json!({}))),
-            Request::Status | Request::Snapshot | Request::Subscribe(_) => {
+            Request::Status
+            | Request::Snapshot
+            | Request::ExplainRun(_)
+            | Request::Subscribe(_) => {
                 self.at_end_of_turn(token, id, request);
+                Ok(None)
+            }
+            Request::Audit => {
+                self.audit(token, id.clone());
                 Ok(None)
             }
             Request::ListRuns(l) => Ok(Some(self.list_runs(&l)?)),
@@ -137,7 +144,16 @@ impl Engine {
                 Ok(Some(views::run_in_full(&row, &pane)))
             }
             Request::SpawnAgent(s) => self.spawn_agent(token, uid, id, s).map(|()| None),
-            Request::StopAgent(r) => Ok(Some(self.stop_agent(r.run, uid)?)),
+            Request::StopAgent(r) => {
+                let data = self.stop_agent(r.run, uid)?;
+                self.answers.push(Answer {
+                    client: token,
+                    id: id.clone(),
+                    outcome: Ok(data),
+                    promise: Promise::Stored,
+                });
+                Ok(None)
+            }
             Request::Steer(s) => self.wait_for(token, id, s.run, |t| ToMonitor::Steer {
                 token: t,
                 text: s.message,
@@ -168,6 +184,7 @@ impl Engine {
             let outcome = match &request {
                 Request::Snapshot => self.snapshot(),
                 Request::Subscribe(s) => self.subscribe(token, s),
+                Request::ExplainRun(r) => self.explain(r.run),
                 _ => self.status(),
             };
             if let Some(c) = self.clients.get(token) {
@@ -202,6 +219,9 @@ impl Engine {
         if self.ending {
             return Err(Refusal::new("unavailable", "the suite is stopping"));
         }
+        if let Some(s) = &self.stuck {
+            return Err(s.refusal());
+        }
         let Some((_, profile)) = self.config.profile(&s.profile) else {
             let message = format!(
                 "there is no profile {:?}",
@@ -214,6 +234,7 @@ impl Engine {
             let message = format!("limits.runs is reached: {limit} runs are alive");
             return Err(Refusal::new("too-many", message));
         }
+        self.need_descriptor()?;
         let now = sys::wall_ms();
         let nobody = RunKey { run: 0, attempt: 0 };
         let mut pane = Pane::new(nobody, &profile.agent, &profile.name, now);
@@ -239,7 +260,7 @@ impl Engine {
             client,
             id: id.clone(),
             outcome: Ok(json!({"run": run, "attempt": attempt, "seq": seq})),
-            accepts: true,
+            promise: Promise::Accepted,
         });
         Ok(())
     }
@@ -347,7 +368,8 @@ impl Engine {
         self.answers.retain(|a| a.client != token);
     }
 
-    fn row(&self, run: u64) -> Result<RunRow, Refusal> {
+    /// The row of a run.
+    pub(crate) fn row(&self, run: u64) -> Result<RunRow, Refusal> {
         match self.store.run(run) {
             Ok(Some(row)) => Ok(row),
             Ok(None) => Err(self.no_such_run(run)),
@@ -363,7 +385,8 @@ impl Engine {
         }
     }
 
-    fn pane_of(&self, row: &RunRow) -> Pane {
+    /// The pane of a run, the living one where there is one.
+    pub(crate) fn pane_of(&self, row: &RunRow) -> Pane {
         let key = RunKey {
             run: row.run,
             attempt: row.attempt,
@@ -403,6 +426,10 @@ impl Engine {
     }
 
     fn snapshot(&self) -> Result<Value, Refusal> {
+        if let Some(s) = &self.stuck {
+            // What is in memory is ahead of the events that were told.
+            return Err(s.refusal());
+        }
         let panes = self.panes()?.iter().map(Pane::value).collect();
         let seq = self.ring.published();
         Ok(snapshot(&self.names.host, sys::wall_ms(), seq, panes))
@@ -424,7 +451,7 @@ impl Engine {
             "container": container.map(Container::as_str),
             "container_proof": container.is_some_and(Container::is_proof),
             "run_limits": self.spawnd.accounting.map(Accounting::as_str),
-            "warnings": self.warnings(),
+            "warnings": self.all_warnings(),
             "seq": self.ring.published(),
             "runs": {"alive": self.runs.len(), "limit": self.config.limits.runs, "total": total},
             "attention": panes.iter().filter(|p| p.needs_attention()).count(),
@@ -435,7 +462,7 @@ impl Engine {
     }
 
     /// What is weaker here than it could be, in sentences for operators.
-    fn warnings(&self) -> Vec<&'static str> {
+    pub(crate) fn warnings(&self) -> Vec<&'static str> {
         let mut out = Vec::new();
         if !self.kept {
             out.push("no keeper: if the suite dies, nothing starts it again");
@@ -465,6 +492,7 @@ impl Engine {
     }
 }
 
-fn unavailable(e: &rusqlite::Error) -> Refusal {
+/// The refusal when the database does not do its work.
+pub(crate) fn unavailable(e: &rusqlite::Error) -> Refusal {
     Refusal::new("unavailable", format!("the database refuses: {e}"))
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod control;
+mod explain;
 mod follow;
 mod offline;
 mod read;
@@ -36,7 +37,8 @@ pub fn dispatch(mut session: Session, command: Command) -> Result<()> {
         Command::Snapshot => read::snapshot(s),
         Command::Runs(args) => read::runs(s, &args),
         Command::Show { run } => read::show(s, run),
-        Command::Check => check::check(s),
+        Command::Explain { run } => explain::explain(s, run),
+        Command::Check { deep } => check::check(s, deep),
         Command::Run(args) => run::run(s, &args),
         Command::Tail(args) => tail::tail(s, &args),
         Command::Stop { run, wait } => control::stop(s, run, wait),

@@ -6,9 +6,11 @@
 //! arrives together shares one sync.
 
 mod events;
+mod evidence;
+mod pending;
 mod runs;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -19,6 +21,7 @@ use libcolibri::formats::DATABASE as SCHEMA;
 use libcolibri::sys;
 use rusqlite::{Connection, OpenFlags};
 
+pub use pending::can_wait;
 pub use runs::{AttemptRow, EndRow, NewRun, RunFilter, RunRow};
 
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.
@@ -72,8 +75,20 @@ pub type DbResult<T> = std::result::Result<T, rusqlite::Error>;
 /// The open database.
 pub struct Store {
     db: Connection,
+    /// A transaction is open.
     open: Cell<bool>,
+    /// The last commit failed.
+    stuck: Cell<bool>,
+    /// A statement of this turn failed.
+    failed: RefCell<Option<rusqlite::Error>>,
+    /// Everything written since the last commit, and its size.
+    pending: RefCell<Vec<pending::Write>>,
+    kept: Cell<usize>,
 }
+
+/// A write that also draws randomness.
+const PRIME: &str = "INSERT INTO meta VALUES ('primed', randomblob(8))
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value;";
 
 fn fatal(path: &Path) -> impl Fn(rusqlite::Error) -> Fatal + '_ {
     move |e| Fatal::new(format!("cannot use {}: {e}", path.display()))
@@ -98,9 +113,17 @@ impl Store {
         let store = Store {
             db,
             open: Cell::new(false),
+            stuck: Cell::new(false),
+            failed: RefCell::new(None),
+            pending: RefCell::new(Vec::new()),
+            kept: Cell::new(0),
         };
         store.migrate().map_err(&fatal)?;
-        store.prime().map_err(&fatal)?;
+        match store.prime() {
+            // Living runs can be supervised meanwhile.
+            Err(e) if can_wait(&e) => store.prime_without_writing().map_err(&fatal)?,
+            other => other.map_err(&fatal)?,
+        }
         Ok(store)
     }
 
@@ -119,12 +142,21 @@ impl Store {
     /// One committed write that also draws randomness: opens the WAL, seeds the generator, syncs
     /// the directory.
     fn prime(&self) -> DbResult<()> {
-        self.db.execute_batch(
-            "BEGIN IMMEDIATE;
-             INSERT INTO meta VALUES ('primed', randomblob(8))
-               ON CONFLICT (key) DO UPDATE SET value = excluded.value;
-             COMMIT;",
-        )
+        let done = self
+            .db
+            .execute_batch(&format!("BEGIN IMMEDIATE; {PRIME} COMMIT;"));
+        if done.is_err() {
+            let _ = self.db.execute_batch("ROLLBACK");
+        }
+        done
+    }
+
+    /// The same on a disk that takes no writes, with a WAL that was there before: the store begins
+    /// stuck.
+    fn prime_without_writing(&self) -> DbResult<()> {
+        self.stuck.set(true);
+        self.db
+            .query_row("SELECT randomblob(8), count(*) FROM meta", [], |_| Ok(()))
     }
 
     /// Makes sure that a transaction is open.
@@ -137,21 +169,6 @@ impl Store {
             self.open.set(true);
         }
         Ok(())
-    }
-
-    /// Makes what was written since the last commit durable. Without a write it costs nothing.
-    ///
-    /// # Errors
-    /// When the disk refuses; then all of it is undone.
-    pub fn commit(&self) -> DbResult<()> {
-        if !self.open.replace(false) {
-            return Ok(());
-        }
-        let done = self.db.execute_batch("COMMIT");
-        if done.is_err() {
-            let _ = self.db.execute_batch("ROLLBACK");
-        }
-        done
     }
 
     /// Before the end of the process: the WAL goes into the database.
@@ -207,6 +224,8 @@ fn settle(db: &Connection) -> DbResult<()> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
     db.pragma_update(None, "trusted_schema", false)?;
+    // Nothing is written before the commit, so nothing but the commit finds the disk full.
+    db.pragma_update(None, "cache_spill", false)?;
     db.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT, |_| Ok(()))?;
     let mut keep = 1;
     // At close SQLite would unlink the WAL by path, which it cannot do then.
