@@ -40,7 +40,7 @@ fn of_proc(pid: i32) -> Option<u64> {
 /// FreeBSD.
 fn of_ps(pid: i32) -> Option<u64> {
     let out = Command::new("ps")
-        .args(["-o", "nvcsw=,nivcsw=", "-p", &pid.to_string()])
+        .args(["-o", "nvcsw=", "-o", "nivcsw=", "-p", &pid.to_string()])
         .output()
         .ok()?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
