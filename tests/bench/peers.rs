@@ -49,7 +49,10 @@ fn main() {
         match make(scratch.path(), children) {
             Ok(peer) => {
                 eprintln!("{} …", peer.name());
-                rows.push(accident(peer, scratch.path(), children));
+                let cells = accident(peer, scratch.path(), children);
+                // At once: the next one may fail.
+                eprintln!("  {}", cells.join("  "));
+                rows.push(cells);
             }
             Err((name, why)) => {
                 rows.push(row([&format!("{name}: {why}"), "-", "-", "-", "-", "-"]))
