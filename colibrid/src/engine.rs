@@ -20,6 +20,7 @@ use mio::{Events, Interest, Poll, Token};
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::board::Desk;
 use crate::clients::Clients;
 use crate::event::Event;
 use crate::keeper::EX_AGAIN;
@@ -78,6 +79,7 @@ pub struct Engine {
     pub(crate) clients: Clients,
     pub(crate) monitors: BTreeMap<Token, Monitor>,
     pub(crate) runs: BTreeMap<u64, Live>,
+    pub(crate) desk: Desk,
     pub(crate) ring: Ring,
     pub(crate) journals: OwnedFd,
     pub(crate) out: VecDeque<Out>,
@@ -141,6 +143,7 @@ impl Engine {
             child_pids: [children.spawnd_pid, children.schedd_pid],
             monitors: BTreeMap::new(),
             runs: BTreeMap::new(),
+            desk: Desk::default(),
             out: VecDeque::new(),
             answers: Vec::new(),
             accepted: Vec::new(),
@@ -171,6 +174,8 @@ impl Engine {
         };
         engine.register()?;
         engine.adopt()?;
+        let refit = engine.refit_tasks();
+        refit.map_err(|e| Fatal::new(format!("cannot read the open tasks: {e}")))?;
         Ok(engine)
     }
 
@@ -332,8 +337,9 @@ impl Engine {
             .into_iter()
             .chain(ready)
             .chain(self.accept_again)
-            .min()?;
-        Some(due.saturating_duration_since(Instant::now()))
+            .min();
+        let due = due.map(|t| t.saturating_duration_since(Instant::now()));
+        due.into_iter().chain(self.board_wait()).min()
     }
 
     fn deadlines(&mut self) -> Result<()> {
@@ -418,6 +424,7 @@ impl Engine {
 
     /// Commits, then lets out what waited for it.
     fn end_turn(&mut self) -> Result<()> {
+        self.board_turn();
         if self.concluded {
             self.commit_or_fail()?;
         } else if let Err(e) = self.store.commit() {
@@ -448,6 +455,7 @@ impl Engine {
     /// Nothing but acceptances was to be written: they are refused by name, all else goes on.
     fn refuse_accepted(&mut self, e: &rusqlite::Error) {
         error!("cannot store new work: {e}");
+        self.board_rests();
         self.accepted.clear();
         self.ring.forget_unpublished();
         for a in self.answers.iter_mut().filter(|a| a.accepts) {

@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod attempt;
+pub mod board;
 pub mod clients;
 pub mod engine;
 pub mod event;

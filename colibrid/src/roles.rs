@@ -3,6 +3,8 @@
 
 use libcolibri::config::Role;
 
+use crate::board::ask::Verb;
+
 /// What a client can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
@@ -28,6 +30,8 @@ pub enum Name {
     Abort,
     /// Answer a dialog.
     Answer,
+    /// About tasks and the agents that take them.
+    Board(Verb),
 }
 
 /// A row: the command's name and whom it is for.
@@ -45,7 +49,7 @@ const fn row(word: &'static str, name: Name, role: Role) -> Row {
 }
 
 /// All commands.
-pub const COMMANDS: [Row; 11] = [
+pub const COMMANDS: [Row; 23] = [
     row("ping", Name::Ping, Role::Observer),
     row("status", Name::Status, Role::Observer),
     row("snapshot", Name::Snapshot, Role::Observer),
@@ -57,7 +61,23 @@ pub const COMMANDS: [Row; 11] = [
     row("steer", Name::Steer, Role::Operator),
     row("abort", Name::Abort, Role::Operator),
     row("answer", Name::Answer, Role::Operator),
+    board("list-tasks", Verb::ListTasks, Role::Observer),
+    board("get-task", Verb::GetTask, Role::Observer),
+    board("stats", Verb::Stats, Role::Observer),
+    board("list-agents", Verb::ListAgents, Role::Observer),
+    board("create-task", Verb::CreateTask, Role::Intake),
+    board("claim-task", Verb::ClaimTask, Role::Agent),
+    board("heartbeat", Verb::Heartbeat, Role::Agent),
+    board("transition-task", Verb::TransitionTask, Role::Agent),
+    board("cancel-task", Verb::CancelTask, Role::Operator),
+    board("retry-task", Verb::RetryTask, Role::Operator),
+    board("pause-agent", Verb::PauseAgent, Role::Operator),
+    board("resume-agent", Verb::ResumeAgent, Role::Operator),
 ];
+
+const fn board(word: &'static str, verb: Verb, role: Role) -> Row {
+    row(word, Name::Board(verb), role)
+}
 
 /// Whether somebody with `has` may use a command for `needs`. Reading is for every role; intake
 /// and agent are beside each other.
@@ -77,12 +97,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_operators_change_anything() {
+    fn each_role_has_what_it_reads_and_its_own_and_operators_have_all() {
         for has in [Role::Observer, Role::Intake, Role::Agent, Role::Operator] {
             for r in &COMMANDS {
                 let may = allows(has, r.role);
-                let reads = r.role == Role::Observer;
-                assert_eq!(may, reads || has == Role::Operator, "{has:?} {}", r.word);
+                let own = r.role == Role::Observer || r.role == has;
+                assert_eq!(may, own || has == Role::Operator, "{has:?} {}", r.word);
             }
         }
     }

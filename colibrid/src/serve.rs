@@ -1,20 +1,22 @@
 //! Requests of clients: what each command does.
 
-use libcolibri::config::OnSettled;
+use libcolibri::config::{OnSettled, Role};
 use libcolibri::msg::{RunKey, ToMonitor};
 use libcolibri::state::Container;
 use libcolibri::{debug, sys, warn};
 use mio::Token;
 use serde_json::{json, Value};
 
+use crate::board::failure::StopWhy;
+use crate::board::Actor;
 use crate::clients::{Line, Subscription, OUT_LOW};
 use crate::engine::{Answer, Engine};
 use crate::event::Event;
 use crate::glasspane::{snapshot, Pane};
-use crate::request::{open, ListRuns, Refusal, Request, SpawnAgent, Subscribe};
+use crate::request::{open, ListRuns, Refusal, Request, SpawnAgent, Subscribe, Target};
 use crate::roles::allows;
 use crate::runs::Live;
-use crate::store::{NewRun, RunFilter, RunRow};
+use crate::store::{DbResult, NewRun, RunFilter, RunRow};
 use crate::time::rfc3339;
 use crate::views;
 
@@ -88,6 +90,16 @@ impl Engine {
         });
     }
 
+    /// An answer that says that something was changed, if the command is one that changes.
+    fn accept(&mut self, client: Token, id: Option<Value>, data: Value, accepts: bool) {
+        self.answers.push(Answer {
+            client,
+            id,
+            outcome: Ok(data),
+            accepts,
+        });
+    }
+
     fn request(&mut self, token: Token, line: &[u8]) {
         let Some((uid, role)) = self.clients.get(token).map(|c| (c.uid, c.role)) else {
             return;
@@ -105,12 +117,20 @@ impl Engine {
             }
             debug!("{} by uid {uid}", row.word);
         }
+        let changes = envelope
+            .row
+            .as_ref()
+            .is_ok_and(|r| r.role != Role::Observer);
+        let actor = Actor {
+            role: role.as_str(),
+            uid: Some(uid),
+        };
         let outcome = match envelope.request() {
-            Ok(r) => self.perform(token, uid, &id, r),
+            Ok(r) => self.perform(token, actor, &id, r),
             Err(why) => Err(why),
         };
         match outcome {
-            Ok(Some(data)) => self.answer(token, id, Ok(data)),
+            Ok(Some(data)) => self.accept(token, id, data, changes),
             Ok(None) => {}
             Err(why) => self.refuse(token, id, why),
         }
@@ -120,10 +140,11 @@ impl Engine {
     fn perform(
         &mut self,
         token: Token,
-        uid: u32,
+        actor: Actor,
         id: &Option<Value>,
         request: Request,
     ) -> Result<Option<Value>, Refusal> {
+        let uid = actor.uid.unwrap_or(0);
         match request {
             Request::Ping => Ok(Some(json!({}))),
             Request::Status | Request::Snapshot | Request::Subscribe(_) => {
@@ -137,19 +158,23 @@ impl Engine {
                 Ok(Some(views::run_in_full(&row, &pane)))
             }
             Request::SpawnAgent(s) => self.spawn_agent(token, uid, id, s).map(|()| None),
-            Request::StopAgent(r) => Ok(Some(self.stop_agent(r.run, uid)?)),
-            Request::Steer(s) => self.wait_for(token, id, s.run, |t| ToMonitor::Steer {
+            Request::StopAgent(t) => {
+                let run = self.target(t)?;
+                Ok(Some(self.stop_agent(run, uid)?))
+            }
+            Request::Steer(s) => self.wait_for(token, id, s.target(), |t| ToMonitor::Steer {
                 token: t,
                 text: s.message,
             }),
-            Request::Abort(r) => self.wait_for(token, id, r.run, |t| ToMonitor::Abort { token: t }),
-            Request::Answer(run, request, reply) => {
-                self.wait_for(token, id, run, |t| ToMonitor::Answer {
+            Request::Abort(r) => self.wait_for(token, id, r, |t| ToMonitor::Abort { token: t }),
+            Request::Answer(target, request, reply) => {
+                self.wait_for(token, id, target, |t| ToMonitor::Answer {
                     token: t,
                     request,
                     reply,
                 })
             }
+            Request::Board(ask) => Ok(Some(self.board(actor, ask)?)),
         }
     }
 
@@ -182,9 +207,10 @@ impl Engine {
         &mut self,
         token: Token,
         id: &Option<Value>,
-        run: u64,
+        target: Target,
         make: impl FnOnce(u64) -> ToMonitor,
     ) -> Result<Option<Value>, Refusal> {
+        let run = self.target(target)?;
         self.command(run, token, id.clone(), make)?;
         if let Some(c) = self.clients.get(token) {
             c.busy = true;
@@ -202,7 +228,7 @@ impl Engine {
         if self.ending {
             return Err(Refusal::new("unavailable", "the suite is stopping"));
         }
-        let Some((_, profile)) = self.config.profile(&s.profile) else {
+        let Some((at, profile)) = self.config.profile(&s.profile) else {
             let message = format!(
                 "there is no profile {:?}",
                 libcolibri::record::clip(&s.profile, 64)
@@ -214,39 +240,80 @@ impl Engine {
             let message = format!("limits.runs is reached: {limit} runs are alive");
             return Err(Refusal::new("too-many", message));
         }
-        let now = sys::wall_ms();
-        let nobody = RunKey { run: 0, attempt: 0 };
-        let mut pane = Pane::new(nobody, &profile.agent, &profile.name, now);
-        pane.stays = profile.on_settled == OnSettled::Stay;
-        let ids = self.store.accept(&NewRun {
-            profile: &pane.profile,
-            agent: &pane.agent,
-            prompt: &s.prompt,
-            by_uid: uid,
-            at_ms: now,
-            pane: &pane.stored(),
-        });
-        let (run, attempt) = ids.map_err(|e| unavailable(&e))?;
-        (pane.run, pane.attempt) = (run, attempt);
-        let stored = self.store.save_pane(run, &pane.stored());
-        stored.map_err(|e| unavailable(&e))?;
-        let fields = json!({"profile": pane.profile, "agent": pane.agent, "by_uid": uid});
-        let seq = self.emit(&Event::new(run, attempt, now, "run-created", fields));
-        let key = RunKey { run, attempt };
-        self.accepted
-            .push(Live::new(&self.config, key, pane, s.prompt));
+        let agent = profile.agent.clone();
+        let accepted = self.accept_run(at, &agent, s.prompt, uid, None);
+        let (key, seq) = accepted.map_err(|e| unavailable(&e))?;
         self.answers.push(Answer {
             client,
             id: id.clone(),
-            outcome: Ok(json!({"run": run, "attempt": attempt, "seq": seq})),
+            outcome: Ok(json!({"run": key.run, "attempt": key.attempt, "seq": seq})),
             accepts: true,
         });
         Ok(())
     }
 
+    /// Accepts a run by the profile of this index; it begins with the commit. Returns its key and
+    /// the number of its first event.
+    pub(crate) fn accept_run(
+        &mut self,
+        profile: u32,
+        agent: &str,
+        prompt: String,
+        by_uid: u32,
+        of_task: Option<u64>,
+    ) -> DbResult<(RunKey, u64)> {
+        let profile = &self.config.profiles[profile as usize];
+        let now = sys::wall_ms();
+        let nobody = RunKey { run: 0, attempt: 0 };
+        let mut pane = Pane::new(nobody, agent, &profile.name, now);
+        pane.stays = profile.on_settled == OnSettled::Stay;
+        let (run, attempt) = self.store.accept(&NewRun {
+            profile: &pane.profile,
+            agent: &pane.agent,
+            prompt: &prompt,
+            by_uid,
+            at_ms: now,
+            pane: &pane.stored(),
+            of_task,
+        })?;
+        (pane.run, pane.attempt) = (run, attempt);
+        self.store.save_pane(run, &pane.stored())?;
+        let mut fields = json!({"profile": pane.profile, "agent": pane.agent, "by_uid": by_uid});
+        if let (Some(o), Some(task)) = (fields.as_object_mut(), of_task) {
+            o.insert("task".into(), task.into());
+        }
+        let seq = self.emit(&Event::new(run, attempt, now, "run-created", fields));
+        let key = RunKey { run, attempt };
+        self.accepted
+            .push(Live::new(&self.config, key, pane, prompt));
+        Ok((key, seq))
+    }
+
+    /// The run that a command is for: of a task, the one that is alive.
+    fn target(&self, t: Target) -> Result<u64, Refusal> {
+        let Some(task) = t.task_id else {
+            return Ok(t.run.unwrap_or(0));
+        };
+        let of_task = |l: &&Live| l.task.as_ref().is_some_and(|tag| tag.task == task);
+        if let Some(l) = self.runs.values().find(of_task) {
+            return Ok(l.key.run);
+        }
+        match self.store.task(task) {
+            Ok(Some(t)) => {
+                let message = format!("task {task} is {}: no run is alive", t.status.as_str());
+                Err(Refusal::new("conflict", message))
+            }
+            Ok(None) => Err(Refusal::new(
+                "not-found",
+                format!("there is no task {task}"),
+            )),
+            Err(e) => Err(unavailable(&e)),
+        }
+    }
+
     fn stop_agent(&mut self, run: u64, uid: u32) -> Result<Value, Refusal> {
         if self.runs.contains_key(&run) {
-            self.want_stop(run, json!({ "by_uid": uid }));
+            self.want_stop(run, StopWhy::Run, json!({ "by_uid": uid }));
             return Ok(json!({"run": run, "state": "stopping"}));
         }
         if self.accepted.iter().any(|l| l.key.run == run) {
@@ -456,6 +523,7 @@ impl Engine {
     }
 }
 
-fn unavailable(e: &rusqlite::Error) -> Refusal {
+/// The refusal of what the database could not do.
+pub(crate) fn unavailable(e: &rusqlite::Error) -> Refusal {
     Refusal::new("unavailable", format!("the database refuses: {e}"))
 }

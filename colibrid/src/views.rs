@@ -30,6 +30,7 @@ pub fn run(row: &RunRow, pane: &Pane) -> Value {
         "ended": row.ended_ms.is_some(),
         "wanted": row.wanted,
         "by_uid": row.by_uid,
+        "task": row.of_task,
         "exit": json_text(row.exit.as_deref()),
         "cost_usd": dollars(&pane.usage),
     })

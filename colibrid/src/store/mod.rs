@@ -5,8 +5,11 @@
 //! is opened by the first write of a turn of the loop and committed at its end, so that what
 //! arrives together shares one sync.
 
+mod claims;
 mod events;
+mod queue;
 mod runs;
+mod tasks;
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
@@ -18,12 +21,17 @@ use libcolibri::error::{Fatal, Result};
 use libcolibri::sys;
 use rusqlite::{Connection, OpenFlags};
 
+pub use claims::{AgentRecord, ClaimRow, NewClaim};
 pub use runs::{AttemptRow, EndRow, NewRun, RunFilter, RunRow};
+pub use tasks::{LogRow, NewTask, TaskFilter, TaskRow};
 
 /// Version of the schema. A database of a newer build is refused before anything is touched.
 ///
-/// History: 1 runs, attempts, events.
-const SCHEMA: i64 = 1;
+/// History: 1 runs, attempts, events; 2 the board.
+const SCHEMA: i64 = MIGRATIONS.len() as i64;
+
+/// From each version of the schema to the next, beginning with an empty database.
+const MIGRATIONS: [&[&str]; 2] = [&[TABLES], &[tasks::TABLES, claims::TABLES]];
 
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.
 const WAL_LIMIT: i64 = 16 * 1024 * 1024;
@@ -77,6 +85,7 @@ pub type DbResult<T> = std::result::Result<T, rusqlite::Error>;
 pub struct Store {
     db: Connection,
     open: Cell<bool>,
+    spoilt: Cell<bool>,
 }
 
 fn fatal(path: &Path) -> impl Fn(rusqlite::Error) -> Fatal + '_ {
@@ -110,6 +119,7 @@ impl Store {
         let store = Store {
             db,
             open: Cell::new(false),
+            spoilt: Cell::new(false),
         };
         store.migrate().map_err(&fatal)?;
         store.prime().map_err(&fatal)?;
@@ -120,10 +130,14 @@ impl Store {
         let version: i64 = self
             .db
             .pragma_query_value(None, "user_version", |r| r.get(0))?;
-        if version == 0 {
-            self.db.execute_batch(&format!(
-                "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;"
-            ))?;
+        for (at, tables) in MIGRATIONS.iter().enumerate() {
+            let next = at as i64 + 1;
+            if next > version {
+                let sql = tables.concat();
+                self.db.execute_batch(&format!(
+                    "BEGIN IMMEDIATE; {sql} PRAGMA user_version = {next}; COMMIT;"
+                ))?;
+            }
         }
         Ok(())
     }
@@ -139,6 +153,22 @@ impl Store {
         )
     }
 
+    /// Notes what the tasks' agents were computed from; whether that has changed.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn new_generation(&self, generation: u64) -> DbResult<bool> {
+        self.begin()?;
+        let changed = self
+            .db
+            .prepare_cached(
+                "INSERT INTO meta VALUES ('generation', ?1) ON CONFLICT (key)
+                 DO UPDATE SET value = excluded.value WHERE value <> excluded.value",
+            )?
+            .execute([generation.to_string()])?;
+        Ok(changed > 0)
+    }
+
     /// Makes sure that a transaction is open.
     ///
     /// # Errors
@@ -151,15 +181,27 @@ impl Store {
         Ok(())
     }
 
+    /// A part of what belongs together could not be written: the whole turn is not committed.
+    pub fn spoil(&self) {
+        self.spoilt.set(self.open.get());
+    }
+
     /// Makes what was written since the last commit durable. Without a write it costs nothing.
     ///
     /// # Errors
     /// When the disk refuses; then all of it is undone.
     pub fn commit(&self) -> DbResult<()> {
+        let spoilt = self.spoilt.take();
         if !self.open.replace(false) {
             return Ok(());
         }
-        let done = self.db.execute_batch("COMMIT");
+        let done = if spoilt {
+            let aborted = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT);
+            let why = "a part of it was refused".to_owned();
+            Err(rusqlite::Error::SqliteFailure(aborted, Some(why)))
+        } else {
+            self.db.execute_batch("COMMIT")
+        };
         if done.is_err() {
             let _ = self.db.execute_batch("ROLLBACK");
         }
@@ -230,7 +272,7 @@ pub fn descriptors(paths: &Paths) -> std::io::Result<Vec<(RawFd, &'static str)>>
 mod tests {
     use super::*;
 
-    fn scratch(name: &str) -> Paths {
+    pub(super) fn scratch(name: &str) -> Paths {
         let dir = std::env::temp_dir().join(format!("colibri-store-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         let paths = Paths {
@@ -250,6 +292,7 @@ mod tests {
             by_uid: 1,
             at_ms: 5,
             pane: "{}",
+            of_task: None,
         };
         store.accept(&new).unwrap()
     }
@@ -286,6 +329,35 @@ mod tests {
         let e = Store::open(&paths).err().unwrap();
         assert!(e.message.contains("newer Colibri"), "{e}");
         assert_eq!(std::fs::read(paths.database()).unwrap(), before);
+    }
+
+    #[test]
+    fn an_older_schema_is_carried_over_with_what_it_holds() {
+        let paths = scratch("older");
+        let db = Connection::open(paths.database()).unwrap();
+        db.execute_batch(TABLES).unwrap();
+        let run = "INSERT INTO runs (profile, agent, prompt, by_uid, created_ms, pane)
+                   VALUES ('p', 'a', 'x', 1, 5, '{}')";
+        db.execute(run, []).unwrap();
+        let attempt = "INSERT INTO attempts (run, phase, started_ms) VALUES (1, 'ended', 5)";
+        db.execute(attempt, []).unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        drop(db);
+        let store = Store::open(&paths).unwrap();
+        assert_eq!(store.run(1).unwrap().unwrap().of_task, None);
+        assert!(store.task_counts().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_belongs_together_is_stored_whole_or_not_at_all() {
+        let store = Store::open(&scratch("spoilt")).unwrap();
+        accept(&store);
+        store.spoil();
+        assert!(store.commit().is_err());
+        assert!(store.run(1).unwrap().is_none());
+        let (run, _) = accept(&store);
+        store.commit().unwrap();
+        assert!(store.run(run).unwrap().is_some());
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct NewRun<'a> {
     pub at_ms: u64,
     /// The pane as JSON.
     pub pane: &'a str,
+    /// The task that it is an attempt at.
+    pub of_task: Option<u64>,
 }
 
 /// An attempt that has not ended, with what is needed to go on with its run.
@@ -42,6 +44,8 @@ pub struct AttemptRow {
     pub stop_wanted: bool,
     /// The pane as JSON.
     pub pane: String,
+    /// The task on the board that it is an attempt at.
+    pub of_task: Option<u64>,
 }
 
 /// A run for display.
@@ -78,6 +82,8 @@ pub struct RunRow {
     pub stream: (u64, u64, u64),
     /// Last journal record that was stored.
     pub journal_seq: u64,
+    /// The task on the board that it is an attempt at.
+    pub of_task: Option<u64>,
 }
 
 /// The result of a run.
@@ -104,7 +110,7 @@ pub struct RunFilter {
 
 const COLUMNS: &str = "r.run, a.attempt, r.profile, r.agent, r.prompt, r.by_uid, r.created_ms,
     r.wanted, r.ended_ms, r.pane, r.answer, r.stderr, r.exit, r.proof, r.lines, r.bytes,
-    r.malformed, a.journal_seq
+    r.malformed, a.journal_seq, r.task
     FROM runs r JOIN attempts a
       ON a.attempt = (SELECT max(attempt) FROM attempts WHERE run = r.run)";
 
@@ -126,6 +132,7 @@ fn run_row(r: &Row<'_>) -> DbResult<RunRow> {
         proof: r.get(13)?,
         stream: (r.get(14)?, r.get(15)?, r.get(16)?),
         journal_seq: r.get(17)?,
+        of_task: r.get(18)?,
     })
 }
 
@@ -138,8 +145,8 @@ impl Store {
         self.begin()?;
         self.db
             .prepare_cached(
-                "INSERT INTO runs (profile, agent, prompt, by_uid, created_ms, pane)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO runs (profile, agent, prompt, by_uid, created_ms, pane, task)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
                 new.profile,
@@ -147,7 +154,8 @@ impl Store {
                 new.prompt,
                 new.by_uid,
                 new.at_ms,
-                new.pane
+                new.pane,
+                new.of_task
             ])?;
         let run = self.db.last_insert_rowid() as u64;
         self.db
@@ -301,7 +309,7 @@ impl Store {
     pub fn alive(&self) -> DbResult<Vec<AttemptRow>> {
         let mut stmt = self.db.prepare(
             "SELECT a.run, a.attempt, a.journal_seq, a.prompted, r.profile, r.prompt,
-                    r.wanted = 'stop', r.pane
+                    r.wanted = 'stop', r.pane, r.task
              FROM attempts a JOIN runs r ON r.run = a.run
              WHERE a.phase <> 'ended' ORDER BY a.attempt",
         )?;
@@ -315,6 +323,7 @@ impl Store {
                 prompt: r.get(5)?,
                 stop_wanted: r.get(6)?,
                 pane: r.get(7)?,
+                of_task: r.get(8)?,
             })
         })?;
         rows.collect()
@@ -360,6 +369,16 @@ impl Store {
         )?;
         let rows = stmt.query_map([limit], |r| Ok((r.get(0)?, r.get(1)?)))?;
         rows.collect()
+    }
+
+    /// The number of a run's latest attempt; 0 when there is no such run.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn attempt_of(&self, run: u64) -> DbResult<u64> {
+        self.db
+            .prepare_cached("SELECT coalesce(max(attempt), 0) FROM attempts WHERE run = ?1")?
+            .query_row([run], |r| r.get(0))
     }
 
     /// How many runs there ever were.

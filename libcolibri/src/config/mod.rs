@@ -1,6 +1,7 @@
 //! The config file, colibri.conf(5): TOML, read once by colibrid and once by spawnd, each from
 //! the file itself. An error names the file, the line and the field.
 
+mod board;
 mod raw;
 mod users;
 
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{cannot, Fatal, Result};
 use crate::record::Mode;
 
+pub use board::{Agent, Board, Holder, CAPABILITIES_MAX};
 pub use users::{group_id, Ids, Role, RoleTable, Roles, Subject};
 
 /// Largest config file, in bytes.
@@ -94,6 +96,10 @@ pub struct Limits {
     pub events: u64,
     /// Size of one run's journal, in bytes.
     pub journal_bytes: u64,
+    /// Tasks that have not ended.
+    pub tasks: u64,
+    /// Newest tasks that are remembered once they have ended.
+    pub tasks_kept: u64,
 }
 
 /// Resource limits of an agent's processes; `None` leaves the system's.
@@ -154,6 +160,8 @@ pub struct Profile {
     pub nice: i32,
     /// rlimits.
     pub limits: AgentLimits,
+    /// Runs of it alive at once; `None` = as many as the suite allows.
+    pub runs: Option<u32>,
     /// What follows when the work has settled.
     pub on_settled: OnSettled,
     /// Seconds from the start to the first sign of life.
@@ -187,6 +195,10 @@ pub struct Config {
     pub limits: Limits,
     /// Profiles by name; their index is what crosses the wire.
     pub profiles: Vec<Profile>,
+    /// Agents that take tasks, by name.
+    pub agents: Vec<Agent>,
+    /// How tasks are tried and tried again.
+    pub board: Board,
 }
 
 /// The default place of the config.
@@ -239,6 +251,19 @@ impl Config {
         let at = self.profiles.iter().position(|p| p.name == name)?;
         Some((at as u32, &self.profiles[at]))
     }
+
+    /// The agent of a name.
+    #[must_use]
+    pub fn agent(&self, name: &str) -> Option<&Agent> {
+        self.agents.iter().find(|a| a.name == name)
+    }
+}
+
+/// Whether a text is the name of a profile, an agent or a capability.
+#[must_use]
+pub fn is_name(s: &str) -> bool {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    !s.is_empty() && s.len() <= NAME_MAX && s.bytes().all(ok)
 }
 
 /// FNV-1a, 64 bits: tells two config files apart; no defence against design.

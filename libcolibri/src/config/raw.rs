@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::board;
 use super::{
-    hash, AgentLimits, Config, Limits, OnSettled, Paths, Place, Profile, Roles, Subject, NAME_MAX,
+    hash, is_name, AgentLimits, Config, Limits, OnSettled, Paths, Place, Profile, Roles, Subject,
     PROFILES_MAX,
 };
 use crate::record::Mode;
 
-type Field<T> = Option<Spanned<T>>;
+pub(super) type Field<T> = Option<Spanned<T>>;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -21,7 +22,9 @@ struct File {
     users: Users,
     roles: RawRoles,
     limits: RawLimits,
+    board: RawBoard,
     profile: BTreeMap<Spanned<String>, RawProfile>,
+    agent: BTreeMap<Spanned<String>, RawAgent>,
 }
 
 #[derive(Deserialize, Default)]
@@ -60,6 +63,26 @@ struct RawLimits {
     requests_per_second: Field<u32>,
     events: Field<u64>,
     journal_bytes: Field<u64>,
+    tasks: Field<u64>,
+    tasks_kept: Field<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawBoard {
+    pub attempts: Field<u32>,
+    pub retry_delay: Field<u32>,
+    pub retry_delay_max: Field<u32>,
+    pub lease: Field<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAgent {
+    pub capabilities: Vec<Spanned<String>>,
+    pub profile: Field<String>,
+    pub users: Option<Vec<Spanned<String>>>,
+    pub runs: Field<u32>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +104,7 @@ struct RawProfile {
     processes: Option<u64>,
     file_bytes: Option<u64>,
     cpu_seconds: Option<u64>,
+    runs: Field<u32>,
     on_settled: Option<RawSettled>,
     start_timeout: Field<u32>,
     stall_after: Field<u32>,
@@ -102,13 +126,13 @@ enum RawSettled {
 }
 
 /// Turns positions in the text into "FILE:LINE: field: what".
-struct Where<'a> {
+pub(super) struct Where<'a> {
     file: &'a Path,
     text: &'a str,
 }
 
 impl Where<'_> {
-    fn at(&self, offset: usize, field: &str, what: &str) -> String {
+    pub(super) fn at(&self, offset: usize, field: &str, what: &str) -> String {
         let offset = offset.min(self.text.len());
         let line = 1 + self.text.as_bytes()[..offset]
             .iter()
@@ -122,7 +146,7 @@ impl Where<'_> {
         }
     }
 
-    fn err<T>(&self, value: &Spanned<T>, field: &str, what: &str) -> String {
+    pub(super) fn err<T>(&self, value: &Spanned<T>, field: &str, what: &str) -> String {
         self.at(value.span().start, field, what)
     }
 
@@ -180,6 +204,7 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Config, String> {
         profiles.push(profile(&w, &name, p)?);
     }
     let separate = raw.suite.separate.unwrap_or(true);
+    let agents = board::agents(&w, raw.agent, &profiles)?;
     Ok(Config {
         file: file.to_owned(),
         generation,
@@ -200,6 +225,8 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Config, String> {
         roles: roles(&w, raw.roles)?,
         limits: limits(&w, raw.limits)?,
         profiles,
+        agents,
+        board: board::board(&w, raw.board)?,
     })
 }
 
@@ -301,10 +328,18 @@ fn limits(w: &Where<'_>, raw: RawLimits) -> Result<Limits, String> {
             2 * 1024 * 1024..=1 << 40,
             16 * 1024 * 1024,
         )?,
+        tasks: number(w, raw.tasks, "limits.tasks", 1..=10_000_000, 100_000)?,
+        tasks_kept: number(
+            w,
+            raw.tasks_kept,
+            "limits.tasks_kept",
+            1..=100_000_000,
+            100_000,
+        )?,
     })
 }
 
-fn number<T: PartialOrd + Copy + std::fmt::Display>(
+pub(super) fn number<T: PartialOrd + Copy + std::fmt::Display>(
     w: &Where<'_>,
     value: Field<T>,
     field: &str,
@@ -321,17 +356,15 @@ fn number<T: PartialOrd + Copy + std::fmt::Display>(
     Ok(v.into_inner())
 }
 
+/// What is wrong with a text that is no name.
+pub(super) const NAME: &str = "must be 1 to 64 letters, digits, dots, dashes or underscores";
+
 fn profile(w: &Where<'_>, name: &Spanned<String>, raw: RawProfile) -> Result<Profile, String> {
     let at = |f: &str| format!("profile.{}.{f}", name.get_ref());
-    let plain = |s: &str| {
-        let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-        !s.is_empty() && s.len() <= NAME_MAX && s.bytes().all(ok)
-    };
-    const NAME: &str = "must be 1 to 64 letters, digits, dots, dashes or underscores";
-    if !plain(name.get_ref()) {
+    if !is_name(name.get_ref()) {
         return Err(w.err(name, "profile", NAME));
     }
-    if let Some(a) = raw.agent.as_ref().filter(|a| !plain(a.get_ref())) {
+    if let Some(a) = raw.agent.as_ref().filter(|a| !is_name(a.get_ref())) {
         return Err(w.err(a, &at("agent"), NAME));
     }
     if let Some(u) = &raw.user {
@@ -365,6 +398,10 @@ fn profile(w: &Where<'_>, name: &Spanned<String>, raw: RawProfile) -> Result<Pro
             processes: raw.processes,
             file_bytes: raw.file_bytes,
             cpu_seconds: raw.cpu_seconds,
+        },
+        runs: match raw.runs {
+            Some(n) => Some(number(w, Some(n), &at("runs"), 1..=10_000, 1)?),
+            None => None,
         },
         on_settled: match raw.on_settled {
             Some(RawSettled::Stay) => OnSettled::Stay,

@@ -1,0 +1,88 @@
+//! The board: work that was accepted, who fits it, who has it, what came of it.
+//!
+//! The board is the database: nothing of it is kept in memory, so what could not be committed has
+//! not happened. What is decided is pure and has files of its own: the life of a task, what the
+//! end of a run means, who gets what. Decisions are made at the end of a turn of the loop in which
+//! something changed, in the transaction of what changed it.
+
+pub mod ask;
+pub mod dispatch;
+pub mod failure;
+pub mod fit;
+pub mod lifecycle;
+mod moves;
+mod serve;
+mod views;
+mod why;
+
+pub use moves::Actor;
+
+use std::time::{Duration, Instant};
+
+use libcolibri::{error, sys};
+
+use crate::engine::Engine;
+use crate::store::DbResult;
+
+/// How long the board rests after what it decided could not be stored.
+const REST: Duration = Duration::from_secs(5);
+/// Tasks in one turn that time or the end of others moves on; the rest have the next turn.
+const LOT: u32 = 64;
+
+/// What the loop remembers of the board: only when to look again.
+#[derive(Debug, Default)]
+pub struct Desk {
+    /// Something changed that a decision may follow from.
+    pub touched: bool,
+    /// When time next matters, milliseconds since 1970.
+    due_ms: Option<u64>,
+    /// Not before then: the disk refused.
+    rest_until: Option<Instant>,
+}
+
+impl Engine {
+    /// The board's part of a turn, before the commit.
+    pub(crate) fn board_turn(&mut self) {
+        let now = sys::wall_ms();
+        let resting = self.desk.rest_until.is_some_and(|t| Instant::now() < t);
+        let due = self.desk.touched || self.desk.due_ms.is_some_and(|t| now >= t);
+        if !self.ready || self.ending || resting || !due {
+            return;
+        }
+        self.desk = Desk::default();
+        if let Err(e) = self.board_moves(now) {
+            self.store.spoil();
+            self.board_rests();
+            error!("cannot go on with the board: {e}");
+        }
+    }
+
+    fn board_moves(&mut self, now: u64) -> DbResult<()> {
+        self.tell_dependents(LOT)?;
+        self.on_time(now, LOT)?;
+        self.assign_tasks(now)?;
+        self.desk.due_ms = self.store.next_due()?;
+        Ok(())
+    }
+
+    /// What the board decided in this turn was not stored: once more, but not at once.
+    pub(crate) fn board_rests(&mut self) {
+        self.desk.touched = true;
+        self.desk.rest_until = Some(Instant::now() + REST);
+    }
+
+    /// Time until the board has something to do.
+    pub(crate) fn board_wait(&self) -> Option<Duration> {
+        if !self.ready || self.ending {
+            return None;
+        }
+        if let Some(until) = self.desk.rest_until {
+            return Some(until.saturating_duration_since(Instant::now()));
+        }
+        if self.desk.touched {
+            return Some(Duration::ZERO);
+        }
+        let ms = self.desk.due_ms?.saturating_sub(sys::wall_ms());
+        Some(Duration::from_millis(ms))
+    }
+}

@@ -1,0 +1,289 @@
+//! What waits: queues, times, dependencies, and what is forgotten.
+
+use rusqlite::{params, OptionalExtension, Row};
+
+use super::tasks::{strange, task_row, COLUMNS};
+use super::{DbResult, Store, TaskRow};
+use crate::board::fit::Head;
+
+/// Tasks that are forgotten at once; each end of a task forgets more than it adds.
+const EXPIRE_LOT: u32 = 8;
+
+impl Store {
+    /// The first queued task of each set of agents.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn queue_heads(&self) -> DbResult<Vec<Head>> {
+        let mut next = self.db.prepare_cached(
+            "SELECT fits, priority, task FROM tasks WHERE status = 'queued' AND fits > ?1
+             ORDER BY fits, priority DESC, task LIMIT 1",
+        )?;
+        let mut heads: Vec<Head> = Vec::new();
+        loop {
+            // The empty set fits nobody and comes first of all.
+            let after = heads.last().map_or("", |h| h.fits.as_str());
+            match next.query_row([after], head).optional()? {
+                Some(h) => heads.push(h),
+                None => return Ok(heads),
+            }
+        }
+    }
+
+    /// The first queued task for this set of agents.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn queue_head(&self, fits: &str) -> DbResult<Option<Head>> {
+        self.db
+            .prepare_cached(
+                "SELECT fits, priority, task FROM tasks WHERE status = 'queued' AND fits = ?1
+                 ORDER BY priority DESC, task LIMIT 1",
+            )?
+            .query_row([fits], head)
+            .optional()
+    }
+
+    /// Since when the oldest queued task waits for an agent.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn oldest_queued(&self) -> DbResult<Option<u64>> {
+        let oldest = "SELECT since_ms FROM tasks WHERE status = 'queued' ORDER BY task LIMIT 1";
+        self.db
+            .prepare_cached(oldest)?
+            .query_row([], |r| r.get(0))
+            .optional()
+    }
+
+    /// When time next matters for any task.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn next_due(&self) -> DbResult<Option<u64>> {
+        self.db
+            .prepare_cached("SELECT min(due_ms) FROM tasks WHERE due_ms IS NOT NULL")?
+            .query_row([], |r| r.get(0))
+    }
+
+    /// Tasks for which time matters by `now_ms`, the most urgent first.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn tasks_due(&self, now_ms: u64, limit: u32) -> DbResult<Vec<TaskRow>> {
+        let mut stmt = self.db.prepare_cached(&format!(
+            "SELECT {COLUMNS} WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2"
+        ))?;
+        let rows = stmt.query_map(params![now_ms, limit], task_row)?;
+        rows.collect()
+    }
+
+    /// `task` waits for the end of `needs`.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn add_need(&self, task: u64, needs: u64) -> DbResult<()> {
+        self.begin()?;
+        self.db
+            .prepare_cached("INSERT INTO task_needs (task, needs) VALUES (?1, ?2)")?
+            .execute([task, needs])?;
+        Ok(())
+    }
+
+    /// What `task` still waits for, with where that stands.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn needs(&self, task: u64) -> DbResult<Vec<(u64, String)>> {
+        let mut stmt = self.db.prepare_cached(
+            "SELECT n.needs, t.status FROM task_needs n JOIN tasks t ON t.task = n.needs
+             WHERE n.task = ?1 ORDER BY n.needs",
+        )?;
+        let rows = stmt.query_map([task], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        rows.collect()
+    }
+
+    /// A task has ended: those that wait for it are to be told, in lots.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn meet_needs(&self, needs: u64, done: bool) -> DbResult<()> {
+        self.begin()?;
+        self.db
+            .prepare_cached("UPDATE task_needs SET met = ?2 WHERE needs = ?1")?
+            .execute(params![needs, if done { 1 } else { 2 }])?;
+        Ok(())
+    }
+
+    /// Forgets a lot of met needs and returns them: the task, the other one, whether that is done.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn take_met_needs(&self, limit: u32) -> DbResult<Vec<(u64, u64, bool)>> {
+        let mut stmt = self.db.prepare_cached(
+            "SELECT task, needs, met = 1 FROM task_needs WHERE met <> 0 ORDER BY task LIMIT ?1",
+        )?;
+        let rows = stmt.query_map([limit], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
+        let met = rows.collect::<DbResult<Vec<(u64, u64, bool)>>>()?;
+        if !met.is_empty() {
+            self.begin()?;
+        }
+        for (task, needs, _) in &met {
+            self.db
+                .prepare_cached("DELETE FROM task_needs WHERE task = ?1 AND needs = ?2")?
+                .execute([task, needs])?;
+        }
+        Ok(met)
+    }
+
+    /// Forgets the oldest ended tasks beyond the newest `keep`, a lot at a time, except those
+    /// whose end somebody has not been told of yet.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn expire_tasks(&self, keep: u64) -> DbResult<()> {
+        self.begin()?;
+        let mut stmt = self.db.prepare_cached(
+            "SELECT task FROM tasks INDEXED BY tasks_ended
+             WHERE ended_ms IS NOT NULL AND task <= (SELECT max(task) FROM tasks) - ?1
+               AND NOT EXISTS (SELECT 1 FROM task_needs n WHERE n.needs = tasks.task)
+             ORDER BY task LIMIT ?2",
+        )?;
+        let rows = stmt.query_map(params![keep, EXPIRE_LOT], |r| r.get(0))?;
+        let gone = rows.collect::<DbResult<Vec<u64>>>()?;
+        for task in gone {
+            for sql in [
+                "DELETE FROM task_log WHERE task = ?1",
+                "DELETE FROM claims WHERE task = ?1",
+                "DELETE FROM task_needs WHERE task = ?1",
+                "DELETE FROM tasks WHERE task = ?1",
+            ] {
+                self.db.prepare_cached(sql)?.execute([task])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes anew which agents each open task fits, after the config has changed.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn refit(&self, fits: impl Fn(&[String], Option<&str>) -> String) -> DbResult<()> {
+        self.begin()?;
+        let mut all = self.db.prepare(
+            "SELECT task, capabilities, only_agent, fits FROM tasks WHERE ended_ms IS NULL",
+        )?;
+        let mut rows = all.query([])?;
+        let mut changed: Vec<(u64, String)> = Vec::new();
+        while let Some(r) = rows.next()? {
+            let text: String = r.get(1)?;
+            let capabilities: Vec<String> = serde_json::from_str(&text).map_err(|_| strange(5))?;
+            let only: Option<String> = r.get(2)?;
+            let now = fits(&capabilities, only.as_deref());
+            if now != r.get::<_, String>(3)? {
+                changed.push((r.get(0)?, now));
+            }
+        }
+        drop(rows);
+        for (task, fits) in changed {
+            self.db
+                .prepare_cached("UPDATE tasks SET fits = ?2 WHERE task = ?1")?
+                .execute(params![task, fits])?;
+        }
+        Ok(())
+    }
+}
+
+fn head(r: &Row<'_>) -> DbResult<Head> {
+    Ok(Head {
+        fits: r.get(0)?,
+        priority: r.get(1)?,
+        task: r.get(2)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::lifecycle::Status;
+    use crate::store::tests::scratch;
+    use crate::store::NewTask;
+
+    fn add(store: &Store, fits: &str, priority: i32) -> u64 {
+        let new = NewTask {
+            status: Status::Queued,
+            title: "t",
+            description: "",
+            capabilities: &[],
+            only_agent: None,
+            fits,
+            priority,
+            by_uid: 1,
+            at_ms: 5,
+            wait_until_ms: None,
+            deadline_ms: None,
+            attempts: 3,
+            retry_on: 0,
+            key: None,
+            source: None,
+        };
+        store.add_task(&new).unwrap()
+    }
+
+    fn end(store: &Store, task: u64) {
+        let mut t = store.task(task).unwrap().unwrap();
+        t.status = Status::Done;
+        t.ended_ms = Some(9);
+        store.save_task(&t).unwrap();
+    }
+
+    fn count(store: &Store, status: Status) -> u64 {
+        let counts = store.task_counts().unwrap();
+        let found = counts.iter().find(|(s, _)| s == status.as_str());
+        found.map_or(0, |(_, n)| *n)
+    }
+
+    #[test]
+    fn each_set_of_agents_has_its_own_queue() {
+        let store = Store::open(&scratch("heads")).unwrap();
+        add(&store, "", 9);
+        let (old, _) = (add(&store, "a", 0), add(&store, "a", 0));
+        let high = add(&store, "a,b", 5);
+        let heads: Vec<u64> = store
+            .queue_heads()
+            .unwrap()
+            .iter()
+            .map(|h| h.task)
+            .collect();
+        assert_eq!(heads, [old, high]);
+        end(&store, old);
+        assert_eq!(store.queue_head("a").unwrap().unwrap().task, old + 1);
+        assert!(store.queue_head("b").unwrap().is_none());
+        store.refit(|_, _| "b".to_owned()).unwrap();
+        assert_eq!(store.queue_heads().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn counts_follow_every_change() {
+        let store = Store::open(&scratch("counts")).unwrap();
+        let tasks: Vec<u64> = (0..20).map(|_| add(&store, "a", 0)).collect();
+        for task in &tasks[..15] {
+            end(&store, *task);
+        }
+        assert_eq!(
+            (count(&store, Status::Queued), count(&store, Status::Done)),
+            (5, 15)
+        );
+        store.add_need(tasks[19], tasks[0]).unwrap();
+        store.expire_tasks(10).unwrap();
+        assert_eq!(count(&store, Status::Done), 15 - 8);
+        // Somebody still waits to hear of the first one.
+        assert!(store.task(tasks[0]).unwrap().is_some());
+        assert!(store.task(tasks[1]).unwrap().is_none());
+        store.meet_needs(tasks[0], true).unwrap();
+        let met = store.take_met_needs(9).unwrap();
+        assert_eq!(met, [(tasks[19], tasks[0], true)]);
+        store.expire_tasks(10).unwrap();
+        assert!(store.task(tasks[0]).unwrap().is_none());
+    }
+}

@@ -1,0 +1,7 @@
+//! The board: tasks come in, find an agent, run, and end once.
+
+mod agents;
+mod kills;
+mod lives;
+mod stage;
+mod waits;
