@@ -9,6 +9,7 @@ use libcolibri::error::{Context, Fatal, Result};
 use libcolibri::msg::TEXT_MAX;
 
 use crate::cli::Command;
+use crate::cli_board::TaskCommand;
 
 /// Where colibrid listens if nobody said otherwise and no config can be read.
 const SOCKET: &str = "/var/run/colibri/colibri.sock";
@@ -35,6 +36,11 @@ pub fn complete(mut command: Command) -> Result<Command> {
         Command::Answer(args) => {
             if let Some(value) = &mut args.value {
                 text("answer", value, true)?;
+            }
+        }
+        Command::Task(TaskCommand::Add(args)) => {
+            if let Some(description) = &mut args.description {
+                text("description", description, true)?;
             }
         }
         _ => {}

@@ -1,5 +1,6 @@
 //! One function per command.
 
+mod board;
 mod check;
 mod control;
 mod follow;
@@ -36,6 +37,9 @@ pub fn dispatch(mut session: Session, command: Command) -> Result<()> {
         Command::Snapshot => read::snapshot(s),
         Command::Runs(args) => read::runs(s, &args),
         Command::Show { run } => read::show(s, run),
+        Command::Board => board::board(s),
+        Command::Task(command) => board::task(s, &command),
+        Command::Agent(command) => board::agent(s, &command),
         Command::Check => check::check(s),
         Command::Run(args) => run::run(s, &args),
         Command::Tail(args) => tail::tail(s, &args),

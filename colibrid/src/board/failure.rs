@@ -29,6 +29,17 @@ impl StopWhy {
         }
     }
 
+    /// In a sentence.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            StopWhy::Cancel => "it was cancelled",
+            StopWhy::Run => "its run was stopped",
+            StopWhy::Deadline => "the deadline passed",
+            StopWhy::Suite => "the suite was stopped",
+        }
+    }
+
     /// The reason of a stored word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<StopWhy> {

@@ -161,11 +161,13 @@ impl Engine {
             "status": t.status.as_str(),
             "before": before.map(Status::as_str),
             "title": t.title,
-            "agent": t.agent,
             "claim": claim.or(t.claim),
             "reason": or_null(&t.reason),
         });
         if let Some(o) = fields.as_object_mut() {
+            if let Some(agent) = &t.agent {
+                o.insert("agent".into(), agent.as_str().into());
+            }
             if t.status.is_final() {
                 o.insert("summary".into(), t.summary.clone().into());
             }
@@ -214,11 +216,12 @@ impl Engine {
         let Some((mut t, c)) = self.held(tag)? else {
             return Ok(());
         };
+        let stop = c.stop.as_deref().and_then(StopWhy::from_word);
         let happened = of_run(&RunEnd {
             state: l.pane.state,
             reason: &l.pane.reason,
             exit,
-            stop: c.stop.as_deref().and_then(StopWhy::from_word),
+            stop,
         });
         let run = self.store.run(l.key.run)?;
         let outcome = Outcome {
@@ -227,11 +230,12 @@ impl Engine {
             usage: Some(usage(&l.pane.usage).to_string()),
             cost_nano: l.pane.usage.cost_nano_usd,
         };
-        let mut reason = l.pane.reason.clone();
-        if let (Happened::Failed(Class::Deadline), true) = (happened, reason.starts_with("stopped"))
-        {
-            reason = "the deadline passed".into();
-        }
+        // What a wanted end was wanted for says more than how the agent took it.
+        let reason = match stop.filter(|_| happened != Happened::Succeeded) {
+            Some(StopWhy::Cancel) => t.reason.clone(),
+            Some(why) => why.reason().to_owned(),
+            None => l.pane.reason.clone(),
+        };
         self.finish_attempt(&mut t, happened, outcome, Actor::RUN, &reason)
     }
 
@@ -318,7 +322,7 @@ impl Engine {
         let local = t.status.is_held().then_some(t.run).flatten();
         let Some(run) = local.filter(|r| self.runs.contains_key(r)) else {
             let late = Happened::Failed(Class::Deadline);
-            let why = "the deadline passed";
+            let why = StopWhy::Deadline.reason();
             return self.advance(t, late, Actor::SUITE, why).map(drop);
         };
         t.due_ms = None;

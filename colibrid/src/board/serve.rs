@@ -181,16 +181,18 @@ impl Engine {
         let mut t = self.task(c.task_id)?;
         let run = t.status.is_held().then_some(t.run).flatten();
         if let Some(run) = run {
-            let held = (Some(t.status), Some(t.status));
-            let why = format!("cancellation asked for: {}", c.reason);
-            db(self.note(&t, held, None, actor, why.trim_end_matches([':', ' '])))?;
-            if let Some(tag) = self.runs.get(&run).and_then(|l| l.task.clone()) {
-                self.note_stop(&tag, StopWhy::Cancel);
-                self.want_stop(run, StopWhy::Cancel, json!({ "by_uid": actor.uid }));
-            } else {
+            let Some(tag) = self.runs.get(&run).and_then(|l| l.task.clone()) else {
                 let message = format!("task {} is just being started", t.task);
                 return Err(Refusal::new("conflict", message));
-            }
+            };
+            let why = format!("cancellation asked for: {}", c.reason);
+            let why = why.trim_end_matches([':', ' ']);
+            db(self.note(&t, (None, None), None, actor, why))?;
+            // It is the reason of the end that is to come.
+            t.reason = c.reason.clone();
+            db(self.store.save_task(&t))?;
+            self.note_stop(&tag, StopWhy::Cancel);
+            self.want_stop(run, StopWhy::Cancel, json!({ "by_uid": actor.uid }));
             return Ok(json!({"id": t.task, "status": t.status.as_str(), "stopping": true}));
         }
         if !db(self.advance(&mut t, Happened::Cancelled, actor, &c.reason))? {

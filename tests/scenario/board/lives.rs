@@ -104,7 +104,8 @@ fn a_cancelled_task_is_cancelled_when_nothing_of_its_run_is_left() {
         (&reply["status"], &reply["stopping"]),
         (&json!("started"), &json!(true))
     );
-    wait_task(&mut client, task, "cancelled");
+    let ended = wait_task(&mut client, task, "cancelled");
+    assert_eq!(ended["reason"], "no need");
     assert!(!held(&traces.lock), "survivors");
     let t = get(&mut client, task);
     assert_eq!(path(&t).last(), Some(&"cancelled"));
@@ -116,7 +117,8 @@ fn a_cancelled_task_is_cancelled_when_nothing_of_its_run_is_left() {
     let task = create(&mut client, json!({"title": "go"}));
     wait_task(&mut client, task, "started");
     client.call(json!({"cmd": "stop-agent", "task_id": task}));
-    wait_task(&mut client, task, "cancelled");
+    let ended = wait_task(&mut client, task, "cancelled");
+    assert_eq!(ended["reason"], "its run was stopped");
 
     // And a deadline ends the run before the task fails.
     let soon = colibrid::time::rfc3339(libcolibri::sys::wall_ms() + 1500);

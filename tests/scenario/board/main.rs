@@ -4,4 +4,5 @@ mod agents;
 mod kills;
 mod lives;
 mod stage;
+mod tool;
 mod waits;
