@@ -184,6 +184,8 @@ pub struct Status {
     pub kept: bool,
     /// What holds the agents' process trees; unknown until spawnd is ready.
     pub container: Option<String>,
+    /// Whether runs can be limited as a whole.
+    pub run_limits: Option<String>,
     /// What is weaker here than it should be.
     pub warnings: Vec<String>,
     /// Number of the last event.

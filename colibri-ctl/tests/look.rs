@@ -265,7 +265,7 @@ fn check_wants_a_sensible_answer() {
         (got.code, got.out.as_str()),
         (
             0,
-            "healthy: colibrid 0.1.0, protocol 1, 1 run of at most 16 alive, 1 warning\n"
+            "healthy: colibrid 0.1.0, protocol 1, 1 run of at most 16 alive, run limits off, 1 warning\n"
         )
     );
     let got = ctl(&["check", "-j"], answer(STATUS, &good));
@@ -273,7 +273,7 @@ fn check_wants_a_sensible_answer() {
         (got.code, got.out.as_str()),
         (
             0,
-            "{\"healthy\":true,\"version\":\"0.1.0\",\"problems\":[]}\n"
+            "{\"healthy\":true,\"version\":\"0.1.0\",\"run_limits\":\"off\",\"problems\":[]}\n"
         )
     );
     let odd = pane(7, "a", "asleep", r#","attention":true"#);

@@ -2,9 +2,12 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::fs::DirBuilderExt;
 
+use libcolibri::config::Place;
 use libcolibri::state::Container;
 use libcolibri::sys::cell::Cell;
 use libcolibri::sys::{self, Fork, Signal};
@@ -87,9 +90,20 @@ fn steps(
     if cell.kind() == Container::Reaper {
         tie(parent).at(Step::Tie)?;
     }
+    make_tmpdir_inside(order).at(Step::Tmpdir)?;
     chdir(&row.cwd).at(Step::Directory)?;
     let env = environment(order);
     Err(sys::exec_path(&row.argv[0], &row.argv, &env)).at(Step::Execute)
+}
+
+/// In a root of its own nobody but the agent itself makes its TMPDIR, unless its profile has one.
+fn make_tmpdir_inside(order: &Order<'_>) -> io::Result<()> {
+    let row = order.row();
+    if row.place == Place::Host || row.env.iter().any(|(k, _)| k == "TMPDIR") {
+        return Ok(());
+    }
+    let path = order.table.agent_tmpdir(&row.place, &order.key.stem());
+    DirBuilder::new().mode(0o700).create(path)
 }
 
 /// Without a container at least the agent's first process dies with its monitor.
@@ -104,7 +118,7 @@ fn tie(parent: i32) -> io::Result<()> {
 /// The profile's environment and what differs per run; the profile's own words win.
 fn environment(order: &Order<'_>) -> Vec<CString> {
     let row = order.row();
-    let tmpdir = order.table.tmpdir(&order.key.stem());
+    let tmpdir = order.table.agent_tmpdir(&row.place, &order.key.stem());
     let per_run = [
         ("TMPDIR", tmpdir.display().to_string()),
         ("COLIBRI_RUN", order.key.run.to_string()),

@@ -125,6 +125,7 @@ impl Spawnd {
             generation: self.table.generation,
             profiles: self.table.rows.len() as u32,
             container: self.table.container,
+            accounting: self.table.accounting,
         })?;
         self.phase = Phase::Running;
         loop {

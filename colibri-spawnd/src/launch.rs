@@ -11,6 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 
 use libcolibri::config::Place;
 use libcolibri::msg::RunKey;
+use libcolibri::state::Accounting;
 use libcolibri::sys::cell::{Cell, Within};
 use libcolibri::sys::{self, Fork, Signal};
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
@@ -246,13 +247,18 @@ fn run(order: &mut Order<'_>, stem: &str) -> Result<Running, Failure> {
     let kind = order.table.container;
     let own = Note::own(order.row().owner, order.profile, kind).at(Step::Note)?;
     let mut note = notes::Writer::create(&order.table.paths.notes(), stem, &own).at(Step::Note)?;
-    make_tmpdir(order, stem).at(Step::Tmpdir)?;
+    if order.row().place == Place::Host {
+        make_tmpdir(order, stem).at(Step::Tmpdir)?;
+    }
     sys::become_reaper().at(Step::Reaper)?;
     let Pipes { agent, monitor } = make_pipes(order.row()).at(Step::Pipes)?;
     let (report, tell) = pipe2(OFlag::O_CLOEXEC).at(Step::Pipes)?;
     let name = format!("colibri-{stem}");
     let cell = Cell::create(kind, &name, within(&order.row().place)).at(Step::Container)?;
     let mut trace = cell.trace();
+    // Before they are in force: whoever removes them must find the name.
+    let limits = order.row().run_limits;
+    let limited = order.table.accounting == Accounting::On && !limits.is_empty();
     let (child, init) = if cell.has_init() {
         let init = Init::start(order, &cell, &agent, tell)?;
         trace.init = init.pid;
@@ -262,6 +268,9 @@ fn run(order: &mut Order<'_>, stem: &str) -> Result<Running, Failure> {
         (init.pid, Some(init))
     } else {
         note.add(&trace).at(Step::Note)?;
+        if limited {
+            cell.limit(&limits).at(Step::Limits)?;
+        }
         (agent::start(order, &cell, &agent, tell)?, None)
     };
     drop(agent);

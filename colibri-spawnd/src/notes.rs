@@ -2,7 +2,8 @@
 //! run and prove it dead. Written by the launcher as root, readable by root only.
 //!
 //! One line each: `boot ID`, `monitor PID START`, `owner UID GID`, `profile INDEX`,
-//! `container CODE`, and, once the container stands, `cell JID INIT START`.
+//! `container CODE`, and, once the container stands, `cell JID INIT START` and, for a jail, its
+//! name and, if it is not the host's, its root: `jail NAME`, `root PATH`.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -15,7 +16,7 @@ use libcolibri::sys;
 use libcolibri::sys::cell::Trace;
 
 /// Longer than any note.
-const NOTE_MAX: u64 = 1024;
+const NOTE_MAX: u64 = 4096;
 
 /// What is known about a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,14 +80,14 @@ impl Note {
         let owner = next("owner")?;
         let profile = next("profile")?;
         let container = next("container")?;
-        let trace = match next("cell") {
-            None => Trace::default(),
-            Some(cell) => Trace {
-                jid: cell.first()?.parse().ok()?,
-                init: cell.get(1)?.parse().ok()?,
-                init_start: cell.get(2)?.parse().ok()?,
-            },
-        };
+        let mut trace = Trace::default();
+        if let Some(cell) = next("cell") {
+            trace.jid = cell.first()?.parse().ok()?;
+            trace.init = cell.get(1)?.parse().ok()?;
+            trace.init_start = cell.get(2)?.parse().ok()?;
+            trace.jail = next("jail").map_or(String::new(), |words| words.join(" "));
+            trace.root = next("root").map_or(PathBuf::new(), |words| words.join(" ").into());
+        }
         Some(Note {
             boot,
             monitor: monitor.first()?.parse().ok()?,
@@ -153,11 +154,22 @@ impl Writer {
         let mut line = String::new();
         let Trace {
             jid,
+            jail,
+            root,
             init,
             init_start,
         } = trace;
+        let root = root.to_str().ok_or(io::ErrorKind::InvalidInput)?;
         // Writing to a string cannot fail.
         let _ = writeln!(line, "cell {jid} {init} {init_start}");
+        for (word, value) in [("jail", jail.as_str()), ("root", root)] {
+            if value.contains('\n') {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            if !value.is_empty() {
+                let _ = writeln!(line, "{word} {value}");
+            }
+        }
         self.file.write_all(line.as_bytes())
     }
 }
@@ -193,13 +205,22 @@ mod tests {
     fn a_note_is_read_back_with_and_without_its_container() {
         let n = note();
         assert_eq!(Note::parse(&n.head()), Some(n.clone()));
-        let trace = Trace {
+        let mut trace = Trace {
             jid: 1,
             init: 2,
             init_start: 3,
+            ..Trace::default()
         };
         let text = format!("{}cell 1 2 3\n", n.head());
-        assert_eq!(Note::parse(&text), Some(Note { trace, ..n }));
+        let with = |trace: &Trace| Note {
+            trace: trace.clone(),
+            ..n.clone()
+        };
+        assert_eq!(Note::parse(&text), Some(with(&trace)));
+        trace.jail = "agents.colibri-1-1".into();
+        trace.root = "/jails/with a space".into();
+        let text = format!("{text}jail agents.colibri-1-1\nroot /jails/with a space\n");
+        assert_eq!(Note::parse(&text), Some(with(&trace)));
     }
 
     #[test]

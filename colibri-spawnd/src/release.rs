@@ -8,14 +8,14 @@ use std::path::Path;
 use libcolibri::error::reason;
 use libcolibri::msg::{Proven, RunKey};
 use libcolibri::sys::{self, cell, Signal};
-use libcolibri::{debug, warn};
+use libcolibri::{debug, info, warn};
 use nix::sys::signal::kill;
 use nix::unistd::{geteuid, Pid};
 
 use crate::notes::{self, Note};
 use crate::reap::{Child, Children};
-use crate::remove;
-use crate::table::Table;
+use crate::remove::{self, Whose};
+use crate::table::{tmpdir_inside, Table};
 
 /// How long a monitor may take to leave by itself, in milliseconds.
 const LEAVE_MS: u64 = 2000;
@@ -172,24 +172,28 @@ impl Release {
 
     /// Starts emptying the TMPDIR; `false` when there is nothing to empty or no way to.
     fn start_removing(&self, table: &Table, children: &mut Children) -> bool {
-        let dir = table.tmpdir(&self.key.stem());
+        let stem = self.key.stem();
+        let (ours, theirs) = (table.tmpdir(&stem), tmpdir_inside(&stem));
         let Some(note) = &self.note else {
             return false;
         };
-        if try_rmdir(&dir) {
-            return false;
-        }
+        let root = &note.trace.root;
+        let dir = match root.as_os_str().is_empty() {
+            true if try_rmdir(&ours) => return false,
+            true => Whose::Ours(&ours),
+            false => Whose::Theirs { root, dir: &theirs },
+        };
         let (uid, gid) = note.owner;
         let drops = geteuid().is_root() && uid != 0;
         let groups = Vec::new();
         let owner = drops.then_some(sys::Ids { uid, gid, groups });
-        match remove::start(&dir, owner.as_ref()) {
+        match remove::start(dir, owner.as_ref()) {
             Ok(pid) => {
                 children.add(pid, Child::Remover(self.key));
                 true
             }
             Err(e) => {
-                warn!("cannot remove {}: {}", dir.display(), reason(&e));
+                warn!("run {stem}: cannot remove its TMPDIR: {}", reason(&e));
                 false
             }
         }
@@ -198,12 +202,16 @@ impl Release {
     /// Removes the names that are left; the note last, since without it nobody would know.
     fn finish(&self, table: &Table) -> Progress {
         let stem = self.key.stem();
-        let dir = table.tmpdir(&stem);
-        if self.note.is_some() && !try_rmdir(&dir) {
-            warn!(
-                "cannot remove all of {}: the rest is left there",
-                dir.display()
-            );
+        if let Some(note) = &self.note {
+            self.finish_container(note);
+            let inside = !note.trace.root.as_os_str().is_empty();
+            let left = match inside {
+                true => self.removed.is_some_and(|status| status != 0),
+                false => !try_rmdir(&table.tmpdir(&stem)),
+            };
+            if left {
+                warn!("run {stem}: cannot remove all of its TMPDIR: the rest is left there");
+            }
         }
         for result in [
             unlink(&table.socket(&stem)),
@@ -214,6 +222,21 @@ impl Release {
             }
         }
         Progress::Over((!self.answered).then_some(Proven::Empty))
+    }
+
+    /// What the system may keep of a container that is proven empty.
+    fn finish_container(&self, note: &Note) {
+        let stem = self.key.stem();
+        if let Err(e) = cell::forget_limits(&note.trace) {
+            warn!("run {stem}: cannot remove its limits: {}", reason(&e));
+        }
+        if cell::is_dying(&note.trace).unwrap_or(false) {
+            info!(
+                "run {stem}: jail {} has no process left but is dying still: \
+                 somebody outside holds a socket or file of it",
+                note.trace.jid
+            );
+        }
     }
 }
 

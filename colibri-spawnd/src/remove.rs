@@ -14,7 +14,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{open, openat, renameat, OFlag};
 use nix::sys::stat::{fchmodat, FchmodatFlags, Mode};
-use nix::unistd::{unlinkat, UnlinkatFlags};
+use nix::unistd::{chdir, chroot, unlinkat, UnlinkatFlags};
 
 /// CPU seconds that a removal may take: far more than any honest directory needs.
 const CPU_SECONDS: u64 = 600;
@@ -27,11 +27,25 @@ const DIRECTORY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
-/// Forks a child that empties `dir` as `owner` and then exits; returns its id.
+/// Where a run's TMPDIR is.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose<'a> {
+    /// On the host, in a directory where only we make names: its name stays for us to remove.
+    Ours(&'a Path),
+    /// Below another root, where the agent made it: all of it is removed from inside.
+    Theirs {
+        /// The other root as the host sees it.
+        root: &'a Path,
+        /// Its path from there.
+        dir: &'a Path,
+    },
+}
+
+/// Forks a child that empties the directory as `owner` and then exits; returns its id.
 ///
 /// # Errors
 /// When there are no more processes.
-pub fn start(dir: &Path, owner: Option<&sys::Ids>) -> io::Result<i32> {
+pub fn start(dir: Whose<'_>, owner: Option<&sys::Ids>) -> io::Result<i32> {
     let mask = sys::block_signals()?;
     let forked = sys::fork();
     if let Ok(Fork::Child) = forked {
@@ -45,7 +59,7 @@ pub fn start(dir: &Path, owner: Option<&sys::Ids>) -> io::Result<i32> {
     }
 }
 
-fn child(dir: &Path, owner: Option<&sys::Ids>) -> io::Result<()> {
+fn child(dir: Whose<'_>, owner: Option<&sys::Ids>) -> io::Result<()> {
     sys::default_signals()?;
     sys::close_from(3)?;
     // Only a name for ps.
@@ -55,10 +69,22 @@ fn child(dir: &Path, owner: Option<&sys::Ids>) -> io::Result<()> {
         (Resource::RLIMIT_CORE, 0),
     ])?;
     sys::set_nice(sys::nice().max(NICE))?;
+    if let Whose::Theirs { root, .. } = dir {
+        // Links below it then lead nowhere else.
+        chroot(root)?;
+        chdir("/")?;
+    }
     if let Some(ids) = owner {
         sys::drop_to(ids)?;
     }
-    empty(dir)
+    match dir {
+        Whose::Ours(dir) => empty(dir),
+        // Where the profile has a TMPDIR of its own there is none of ours.
+        Whose::Theirs { dir, .. } => match empty(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.and_then(|()| std::fs::remove_dir(dir)),
+        },
+    }
 }
 
 /// Removes everything in `dir`.

@@ -2,12 +2,14 @@
 //! a profile is found here, at start, and nothing has to be looked up between fork and exec.
 
 use std::ffi::CString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use libcolibri::config::{group_id, AgentLimits, Config, Ids, OnSettled, Paths, Place, Profile};
 use libcolibri::error::{Fatal, Result};
 use libcolibri::record::Mode;
-use libcolibri::state::Container;
+use libcolibri::state::{Accounting, Container};
+use libcolibri::sys::cell::{self, RunLimits};
 use libcolibri::sys::{self, Resource};
 use nix::unistd::{getegid, geteuid};
 
@@ -46,6 +48,8 @@ pub struct Row {
     pub nice: i32,
     /// Host, jail or root.
     pub place: Place,
+    /// Limits of all its processes together, where the system can.
+    pub run_limits: RunLimits,
 }
 
 /// Everything spawnd knows.
@@ -56,6 +60,8 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// The container that every run gets.
     pub container: Container,
+    /// Whether a run can be limited as a whole.
+    pub accounting: Accounting,
     /// Where things are.
     pub paths: Paths,
     /// Whom the launchers become; `None`: they stay the caller.
@@ -105,6 +111,11 @@ impl Table {
             generation: config.generation,
             rows,
             container,
+            // Rules name the jail.
+            accounting: match container {
+                Container::Jail => cell::accounting(),
+                _ => Accounting::Absent,
+            },
             paths: config.paths,
             monitor: suite.as_ref().map(|s| bare(&s.monitor)),
             colibrid: suite.map_or(own, |s| (s.colibrid.uid, s.colibrid.gid)),
@@ -114,10 +125,19 @@ impl Table {
         })
     }
 
-    /// The path of a run's TMPDIR.
+    /// The path of the TMPDIR of a run that has the host's root.
     #[must_use]
     pub fn tmpdir(&self, stem: &str) -> PathBuf {
         self.paths.tmp_dir.join(stem)
+    }
+
+    /// The TMPDIR of a run as its agent sees it.
+    #[must_use]
+    pub fn agent_tmpdir(&self, place: &Place, stem: &str) -> PathBuf {
+        match place {
+            Place::Host => self.tmpdir(stem),
+            Place::Jail(_) | Place::Root(_) => tmpdir_inside(stem),
+        }
     }
 
     /// The path of a run's socket.
@@ -143,6 +163,13 @@ impl Table {
             }
         }
     }
+}
+
+/// The TMPDIR of a run in a root of its own, seen from inside. The agent's process makes it with the
+/// agent's rights: what is below such a root is no business of a process with root's.
+#[must_use]
+pub fn tmpdir_inside(stem: &str) -> PathBuf {
+    PathBuf::from(format!("/tmp/colibri-{stem}"))
 }
 
 /// Directories that hide each other, or names that the system cannot take.
@@ -179,6 +206,9 @@ fn row(p: &Profile, root: bool, suite: Option<&Suite>, container: Container) -> 
     if p.place != Place::Host && container != Container::Jail {
         return Err(bad("jail", "needs root on FreeBSD 15"));
     }
+    if let Place::Root(root) = &p.place {
+        check_root(root).map_err(|what| bad("root", what))?;
+    }
     let (ids, person) = user(p, root, suite).map_err(|(field, what)| bad(field, &what))?;
     let c_string = |s: &String| CString::new(s.as_str()).map_err(|_| bad("command", "holds NUL"));
     let argv = p.command.iter().map(c_string).collect::<Result<_>>()?;
@@ -195,7 +225,20 @@ fn row(p: &Profile, root: bool, suite: Option<&Suite>, container: Container) -> 
         limits: limits(&p.limits),
         nice: p.nice,
         place: p.place.clone(),
+        run_limits: p.run_limits,
     })
+}
+
+/// Whoever can change a root from the host can lead root's own steps elsewhere.
+fn check_root(root: &Path) -> std::result::Result<(), &'static str> {
+    match std::fs::symlink_metadata(root) {
+        Ok(m) if !m.is_dir() => Err("must be a directory"),
+        Ok(m) if m.uid() != 0 || m.mode() & 0o022 != 0 => {
+            Err("must belong to root and be writable by nobody else")
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Err("must be a directory that exists"),
+    }
 }
 
 type Wrong = (&'static str, String);

@@ -2,7 +2,7 @@
 
 use libcolibri::config::{OnSettled, Role};
 use libcolibri::msg::{RunKey, ToMonitor};
-use libcolibri::state::Container;
+use libcolibri::state::{Accounting, Container};
 use libcolibri::{debug, sys, warn};
 use mio::Token;
 use serde_json::{json, Value};
@@ -490,6 +490,7 @@ impl Engine {
             "confined": {"colibrid": self.mechanism},
             "container": container.map(Container::as_str),
             "container_proof": container.is_some_and(Container::is_proof),
+            "run_limits": self.spawnd.accounting.map(Accounting::as_str),
             "warnings": self.warnings(),
             "seq": self.ring.published(),
             "runs": {"alive": self.runs.len(), "limit": self.config.limits.runs, "total": total},
@@ -513,6 +514,14 @@ impl Engine {
             out.push(
                 "runs are held by a reaper only: a stop is shown by search, not by the kernel",
             );
+        }
+        let limited = self
+            .config
+            .profiles
+            .iter()
+            .any(|p| !p.run_limits.is_empty());
+        if limited && self.spawnd.accounting != Some(Accounting::On) {
+            out.push("limits of whole runs (run_memory, run_processes, run_cpu) are not in force");
         }
         if self.mechanism == "seccomp" {
             out.push(

@@ -6,7 +6,7 @@ use libcolibri::chan::{Chan, ChanError};
 use libcolibri::error::{Fatal, Result};
 use libcolibri::info;
 use libcolibri::msg::{FromSpawnd, Refusal, RunKey, ToSpawnd};
-use libcolibri::state::Container;
+use libcolibri::state::{Accounting, Container};
 
 use crate::attempt::Happened;
 use crate::engine::Engine;
@@ -19,6 +19,8 @@ pub struct Spawnd {
     pub ready: bool,
     /// What runs are held by on this system.
     pub container: Option<Container>,
+    /// Whether runs can be limited as a whole on this system.
+    pub accounting: Option<Accounting>,
 }
 
 fn lost(e: &ChanError) -> Fatal {
@@ -33,6 +35,7 @@ impl Spawnd {
             chan: Chan::new(fd),
             ready: false,
             container: None,
+            accounting: None,
         }
     }
 
@@ -65,6 +68,7 @@ impl Engine {
                     generation,
                     profiles,
                     container,
+                    accounting,
                 },
                 None,
             ) if !self.spawnd.ready => {
@@ -77,6 +81,7 @@ impl Engine {
                 }
                 self.spawnd.ready = true;
                 self.spawnd.container = Some(container);
+                self.spawnd.accounting = Some(accounting);
                 self.open_if_ready()
             }
             (FromSpawnd::Started { key, .. }, Some(fd)) => self.monitor_started(key, fd),

@@ -7,7 +7,7 @@ use libcolibri::msg::{
     ToSpawnd,
 };
 use libcolibri::record::{Closed, Command, Dialog, Ended, Entry, Mode, Proof, Record};
-use libcolibri::state::{Container, Exit, Phase, State, Usage};
+use libcolibri::state::{Accounting, Container, Exit, Phase, State, Usage};
 use libcolibri::wire::{encode, Wire, Writer, HEADER};
 use std::fs;
 use std::path::Path;
@@ -59,6 +59,7 @@ fn wire(dir: &Path) {
                 generation: 1,
                 profiles: 2,
                 container: Container::PidNamespace,
+                accounting: Accounting::Absent,
             },
             FromSpawnd::Started { key, monitor: 9 },
             FromSpawnd::Refused {

@@ -61,6 +61,43 @@ pub enum Container {
     Reaper,
 }
 
+/// Whether the system can limit a run as a whole (memory, processes, processor).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Accounting {
+    /// Yes.
+    On,
+    /// It could, but was started without (FreeBSD: `kern.racct.enable`).
+    Off,
+    /// It has no such thing that we use.
+    Absent,
+}
+
+impl Accounting {
+    /// The word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Accounting::On => "on",
+            Accounting::Off => "off",
+            Accounting::Absent => "absent",
+        }
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The value of a wire number; `None` for a number that is not one.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        let all = [Accounting::On, Accounting::Off, Accounting::Absent];
+        all.get(usize::from(code)).copied()
+    }
+}
+
 impl State {
     /// The word shown to people and in JSON.
     #[must_use]

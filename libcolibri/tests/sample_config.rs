@@ -7,7 +7,7 @@ use std::path::Path;
 use libcolibri::config::Config;
 
 /// Keys whose commented line in the sample is an example, because leaving them out is the default.
-const EXAMPLES: [(&str, &str); 10] = [
+const EXAMPLES: [(&str, &str); 13] = [
     ("profile", "agent"),
     ("profile", "env"),
     ("profile", "jail"),
@@ -16,6 +16,9 @@ const EXAMPLES: [(&str, &str); 10] = [
     ("profile", "processes"),
     ("profile", "file_bytes"),
     ("profile", "cpu_seconds"),
+    ("profile", "run_memory"),
+    ("profile", "run_processes"),
+    ("profile", "run_cpu"),
     ("profile", "runs"),
     ("agent", "users"),
 ];

@@ -4,6 +4,7 @@
 //! The fixtures in the tree are a selection; with COLIBRI_PI_TRACES naming a directory of the same
 //! layout (`<version>/<scenario>.jsonl[.gz]`, `expected.tsv`, `index.tsv`) all of that is run too.
 
+use colibri_tests::pi::fixtures;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -181,10 +182,7 @@ fn run(dir: &Path, at_least: usize) {
 
 #[test]
 fn the_recordings_in_the_tree_fold_as_expected() {
-    run(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pi"),
-        40,
-    );
+    run(&fixtures().join("pi"), 40);
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub mod model;
 pub mod pi;
 pub mod player;
 pub mod procs;
+#[path = "../../libcolibri/tests/harness/program.rs"]
+mod program;
 pub mod steps;
 pub mod suite;
 pub mod tail;

@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::procs;
+pub use crate::program::program;
 use crate::wait::{must, wait_for, LONG};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::{self, Pid};
@@ -160,32 +161,6 @@ impl Drop for Scratch {
 #[must_use]
 pub fn is_root() -> bool {
     unistd::geteuid().is_root()
-}
-
-/// A program of the workspace: in `COLIBRI_BIN_DIR`, else beside the running test's directory.
-///
-/// # Panics
-/// When it was not built.
-#[must_use]
-pub fn program(name: &str) -> PathBuf {
-    let dir = std::env::var_os("COLIBRI_BIN_DIR").map_or_else(
-        || {
-            let test = std::env::current_exe().unwrap_or_default();
-            let mut dir = test.parent().unwrap_or(Path::new("/")).to_path_buf();
-            if dir.ends_with("deps") {
-                dir.pop();
-            }
-            dir
-        },
-        PathBuf::from,
-    );
-    let path = dir.join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: build the workspace first",
-        path.display()
-    );
-    path
 }
 
 /// Writes the config of a private suite: the one place that knows the file's keys.

@@ -14,6 +14,7 @@ use crate::text::{clean, count};
 struct Verdict<'a> {
     healthy: bool,
     version: Option<&'a str>,
+    run_limits: Option<&'a str>,
     problems: &'a [String],
 }
 
@@ -87,6 +88,7 @@ fn verdict(out: &Output, status: Option<&Status>, problems: &[String]) -> Result
         let verdict = Verdict {
             healthy,
             version,
+            run_limits: status.and_then(|s| s.run_limits.as_deref()),
             problems,
         };
         let text = serde_json::to_string(&verdict);
@@ -94,11 +96,12 @@ fn verdict(out: &Output, status: Option<&Status>, problems: &[String]) -> Result
         out.raw(&text)?;
     } else if let (Some(s), true) = (status, healthy) {
         out.print(&format!(
-            "healthy: colibrid {}, protocol {}, {} of at most {} alive, {}\n",
+            "healthy: colibrid {}, protocol {}, {} of at most {} alive, run limits {}, {}\n",
             clean(&s.version),
             s.protocol,
             count(s.runs.alive, "run", "runs"),
             s.runs.limit,
+            clean(s.run_limits.as_deref().unwrap_or("unknown")),
             count(s.warnings.len() as u64, "warning", "warnings"),
         ))?;
     } else {

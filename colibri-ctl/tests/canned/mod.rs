@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+#[path = "../../../libcolibri/tests/harness/program.rs"]
+mod program;
 pub mod replies;
 
 use std::fs;
@@ -13,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use program::program;
 use serde_json::Value;
 
 /// One step of a script.
@@ -77,7 +80,7 @@ pub fn ctl_with(args: &[&str], script: Vec<Step>, input: &str) -> Outcome {
     let socket = dir.0.join("s");
     let listener = UnixListener::bind(&socket).unwrap();
     let server = serve(listener, script);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_colibri-ctl"));
+    let mut command = Command::new(program("colibri-ctl"));
     command.env("COLIBRI_SOCKET", &socket).args(args);
     let outcome = finish(command, input, socket.display().to_string());
     // One more connection ends a server that still waits for its client.
@@ -93,7 +96,7 @@ pub fn ctl_with(args: &[&str], script: Vec<Step>, input: &str) -> Outcome {
 pub fn alone(args: &[&str]) -> Outcome {
     let dir = Dir::new();
     let path = dir.0.display().to_string();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_colibri-ctl"));
+    let mut command = Command::new(program("colibri-ctl"));
     command.env_remove("COLIBRI_SOCKET");
     command.args(args.iter().map(|a| a.replace('%', &path)));
     finish(command, "", path)

@@ -23,6 +23,6 @@ pub fn status(attention: u64, panes: &[String]) -> String {
     let (started, alive) = (while_ago(), panes.len());
     let panes = panes.join(",");
     format!(
-        r#"{{"version":"0.1.0","protocol":1,"host":"build1","pid":42,"started_at":"{started}","kept":true,"separate":false,"container":"pid-namespace","warnings":["users are not separated"],"seq":17,"runs":{{"alive":{alive},"limit":16,"total":40}},"attention":{attention},"panes":[{panes}],"new_field":{{"x":1}}}}"#
+        r#"{{"version":"0.1.0","protocol":1,"host":"build1","pid":42,"started_at":"{started}","kept":true,"separate":false,"container":"pid-namespace","run_limits":"off","warnings":["users are not separated"],"seq":17,"runs":{{"alive":{alive},"limit":16,"total":40}},"attention":{attention},"panes":[{panes}],"new_field":{{"x":1}}}}"#
     )
 }

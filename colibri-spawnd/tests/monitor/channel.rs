@@ -112,14 +112,20 @@ pub fn garbage() {
         ..SPEC
     });
     rig.chan = None;
-    let tries: [&[u8]; 5] = [
-        b"GET / HTTP/1.0\r\n\r\n",
-        b"\xff\xff\xff\xff\x01\x00\x01\x00",
-        b"\x08\x00\x00\x00\x01\x00\x02\x00\0\0\0\0\0\0\0\0",
-        b"\x08\x00\x00\x00\x09\x00\x01\x00\0\0\0\0\0\0\0\0",
-        b"\x09\x00\x00\x00\x01\x00\x01\x00\0\0\0\0\0\0\0\0\0",
+    let version = libcolibri::wire::VERSION;
+    let frame = |len: u8, kind: u8, version: u8| {
+        let mut bytes = vec![len, 0, 0, 0, kind, 0, version, 0];
+        bytes.resize(8 + usize::from(len), 0);
+        bytes
+    };
+    let tries = [
+        b"GET / HTTP/1.0\r\n\r\n".to_vec(),
+        vec![0xff, 0xff, 0xff, 0xff, 1, 0, version, 0],
+        frame(8, 1, version + 1),
+        frame(8, 9, version),
+        frame(9, 1, version),
     ];
-    for bytes in tries {
+    for bytes in &tries {
         let stream = std::os::unix::net::UnixStream::connect(&rig.socket).expect("connect");
         (&stream).write_all(bytes).expect("write");
         wait_closed(&stream);

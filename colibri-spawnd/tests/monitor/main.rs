@@ -44,9 +44,10 @@ fn prepare(dir: &Path) {
     std::fs::create_dir(dir).expect("directory");
     let open = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(dir, open).expect("mode");
-    let program = Path::new(env!("CARGO_BIN_EXE_colibri-spawnd"));
+    let program = harness::program::program("colibri-spawnd");
     std::fs::copy(program, dir.join("colibri-spawnd")).expect("copy the program");
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/pi");
+    let package = std::env::var("CARGO_MANIFEST_DIR").expect("started by cargo, or as if");
+    let fixtures = Path::new(&package).join("../tests/fixtures/pi");
     copy_tree(&fixtures, &dir.join("pi"));
 }
 

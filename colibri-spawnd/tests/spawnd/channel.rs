@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Bytes of spawnd's first message.
+const READY: usize = wire::HEADER + 14;
+
 pub fn wrong_phase() {
     let s = Suite::prepare(&profile("a", "\"/bin/true\"", &agent_user()));
     let (ours, theirs) = chan::pair().unwrap();
@@ -59,7 +62,7 @@ pub fn garbage() {
         drop(theirs);
         let mut ours = UnixStream::from(ours);
         ours.set_nonblocking(false).unwrap();
-        let mut ready = [0; 8 + 13];
+        let mut ready = [0; READY];
         ours.read_exact(&mut ready).unwrap();
         ours.write_all(&bytes).unwrap();
         assert_eq!(code(harness::wait(pid).unwrap()), 1, "{what}: {}", s.log());
@@ -75,7 +78,7 @@ pub fn stray_descriptor() {
     let frame = frame_of(ToSpawnd::Release { key: KEY });
     let ours = UnixStream::from(ours);
     ours.set_nonblocking(false).unwrap();
-    (&ours).read_exact(&mut [0; 8 + 13]).unwrap();
+    (&ours).read_exact(&mut [0; READY]).unwrap();
     nix::sys::socket::sendmsg::<()>(
         ours.as_raw_fd(),
         &[IoSlice::new(&frame)],

@@ -26,7 +26,7 @@ fn main() {
     // The build directory may be closed to others.
     let dir = harness::TempDir::new();
     let program = dir.0.join("colibri-spawnd");
-    fs::copy(env!("CARGO_BIN_EXE_colibri-spawnd"), &program).expect("copy the program");
+    fs::copy(harness::program::program("colibri-spawnd"), &program).expect("copy the program");
     fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("chmod");
     std::env::set_var("SPAWND_TEST_PROGRAM", &program);
     // harness::main exits: the copy outlives it only in this process.

@@ -172,6 +172,7 @@ impl Suite {
                 generation,
                 profiles,
                 container,
+                accounting: _,
             } => {
                 let text = fs::read(self.path("conf")).unwrap();
                 assert_eq!(generation, libcolibri::config::hash(&text));

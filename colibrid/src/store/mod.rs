@@ -100,15 +100,7 @@ impl Store {
     pub fn open(paths: &Paths) -> Result<Store> {
         let path = paths.database();
         let fatal = fatal(&path);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let db = Connection::open_with_flags(&path, flags).map_err(&fatal)?;
-        // Before the first read: otherwise a WAL that a crash left would be read through a shared
-        // index file, which must not be held later.
-        db.pragma_update(None, "locking_mode", "EXCLUSIVE")
-            .map_err(&fatal)?;
+        let db = open_exclusively(&path).map_err(&fatal)?;
         check_version(&db).map_err(&fatal)?.map_err(|v| {
             Fatal::new(format!(
                 "{}: schema {v} is from a newer Colibri, this one knows {SCHEMA}; nothing was changed",
@@ -215,6 +207,29 @@ impl Store {
             .db
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
+}
+
+/// A connection in the store's mode, without its tables: nothing of it needs a path any more once
+/// something has been written.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn connect(path: &Path) -> DbResult<Connection> {
+    let db = open_exclusively(path)?;
+    settle(&db)?;
+    Ok(db)
+}
+
+fn open_exclusively(path: &Path) -> DbResult<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let db = Connection::open_with_flags(path, flags)?;
+    // Before the first read: otherwise a WAL that a crash left would be read through a shared
+    // index file, which must not be held later.
+    db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    Ok(db)
 }
 
 /// `Err(version)` for a schema that this build does not know.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use toml::Spanned;
 
-use super::raw::{number, Field, RawAgent, RawBoard, Where, NAME};
-use super::{is_name, OnSettled, Profile, Subject};
+use super::raw::{number, Field, RawAgent, RawBoard, Where};
+use super::{is_name, OnSettled, Profile, Subject, NAME};
 
 /// Most capabilities of an agent, and most that a task may require.
 pub const CAPABILITIES_MAX: usize = 64;

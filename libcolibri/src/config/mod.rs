@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{cannot, Fatal, Result};
 use crate::record::Mode;
+use crate::sys::cell::RunLimits;
 
 pub use board::{Agent, Board, Holder, CAPABILITIES_MAX};
 pub use users::{group_id, Ids, Role, RoleTable, Roles, Subject};
@@ -162,6 +163,8 @@ pub struct Profile {
     pub limits: AgentLimits,
     /// Runs of it alive at once; `None` = as many as the suite allows.
     pub runs: Option<u32>,
+    /// Limits of all its processes together.
+    pub run_limits: RunLimits,
     /// What follows when the work has settled.
     pub on_settled: OnSettled,
     /// Seconds from the start to the first sign of life.
@@ -258,6 +261,9 @@ impl Config {
         self.agents.iter().find(|a| a.name == name)
     }
 }
+
+/// What is wrong with a text that is no name.
+const NAME: &str = "must be 1 to 64 letters, digits, dots, dashes or underscores";
 
 /// Whether a text is the name of a profile, an agent or a capability.
 #[must_use]

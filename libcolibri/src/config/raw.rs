@@ -9,9 +9,10 @@ use toml::Spanned;
 use super::board;
 use super::{
     hash, is_name, AgentLimits, Config, Limits, OnSettled, Paths, Place, Profile, Roles, Subject,
-    PROFILES_MAX,
+    NAME, PROFILES_MAX,
 };
 use crate::record::Mode;
+use crate::sys::cell::RunLimits;
 
 pub(super) type Field<T> = Option<Spanned<T>>;
 
@@ -105,6 +106,9 @@ struct RawProfile {
     file_bytes: Option<u64>,
     cpu_seconds: Option<u64>,
     runs: Field<u32>,
+    run_memory: Field<u64>,
+    run_processes: Field<u64>,
+    run_cpu: Field<u64>,
     on_settled: Option<RawSettled>,
     start_timeout: Field<u32>,
     stall_after: Field<u32>,
@@ -246,9 +250,10 @@ fn absolute(
     if !p.is_absolute()
         || dots
         || p.as_os_str().len() > 512
-        || p.as_os_str().as_encoded_bytes().contains(&0)
+        || p.as_os_str().as_encoded_bytes().iter().any(|b| *b < b' ')
     {
-        return Err(w.err(&v, field, "must be an absolute path without .."));
+        let what = "must be an absolute path without .. and control characters";
+        return Err(w.err(&v, field, what));
     }
     Ok(v.into_inner())
 }
@@ -356,8 +361,19 @@ pub(super) fn number<T: PartialOrd + Copy + std::fmt::Display>(
     Ok(v.into_inner())
 }
 
-/// What is wrong with a text that is no name.
-pub(super) const NAME: &str = "must be 1 to 64 letters, digits, dots, dashes or underscores";
+/// A number that may be left out.
+fn some<T: PartialOrd + Copy + std::fmt::Display>(
+    w: &Where<'_>,
+    value: Field<T>,
+    field: &str,
+    range: std::ops::RangeInclusive<T>,
+) -> Result<Option<T>, String> {
+    let least = *range.start();
+    match value {
+        None => Ok(None),
+        given => number(w, given, field, range, least).map(Some),
+    }
+}
 
 fn profile(w: &Where<'_>, name: &Spanned<String>, raw: RawProfile) -> Result<Profile, String> {
     let at = |f: &str| format!("profile.{}.{f}", name.get_ref());
@@ -399,9 +415,11 @@ fn profile(w: &Where<'_>, name: &Spanned<String>, raw: RawProfile) -> Result<Pro
             file_bytes: raw.file_bytes,
             cpu_seconds: raw.cpu_seconds,
         },
-        runs: match raw.runs {
-            Some(n) => Some(number(w, Some(n), &at("runs"), 1..=10_000, 1)?),
-            None => None,
+        runs: some(w, raw.runs, &at("runs"), 1..=10_000)?,
+        run_limits: RunLimits {
+            memory: some(w, raw.run_memory, &at("run_memory"), 1 << 20..=1 << 50)?,
+            processes: some(w, raw.run_processes, &at("run_processes"), 1..=1 << 20)?,
+            cpu: some(w, raw.run_cpu, &at("run_cpu"), 1..=100_000)?,
         },
         on_settled: match raw.on_settled {
             Some(RawSettled::Stay) => OnSettled::Stay,

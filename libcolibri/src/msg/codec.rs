@@ -5,7 +5,7 @@ use super::{
     ToSpawnd, TEXT_MAX,
 };
 use crate::record::{Entry, ENTRY_MAX, SHORT};
-use crate::state::Container;
+use crate::state::{Accounting, Container};
 use crate::wire::{Reader, Wire, WireError, Writer};
 
 fn kill_code(kill: Kill) -> u8 {
@@ -97,10 +97,12 @@ impl Wire for FromSpawnd {
                 generation,
                 profiles,
                 container,
+                accounting,
             } => {
                 w.u64(*generation);
                 w.u32(*profiles);
                 w.u8(container.code());
+                w.u8(accounting.code());
             }
             FromSpawnd::Started { key, monitor } => {
                 key.put(w);
@@ -137,6 +139,7 @@ impl Wire for FromSpawnd {
                 generation: r.u64()?,
                 profiles: r.u32()?,
                 container: Container::from_code(r.u8()?).ok_or(WireError::Value("container"))?,
+                accounting: Accounting::from_code(r.u8()?).ok_or(WireError::Value("accounting"))?,
             },
             STARTED => FromSpawnd::Started {
                 key: RunKey::get(r)?,
@@ -376,6 +379,7 @@ mod tests {
             generation: 1,
             profiles: 2,
             container: Container::Jail,
+            accounting: Accounting::Off,
         });
         round_trip(FromSpawnd::Started {
             key: KEY,

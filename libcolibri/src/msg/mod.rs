@@ -6,7 +6,7 @@
 mod codec;
 
 use crate::record::Entry;
-use crate::state::Container;
+use crate::state::{Accounting, Container};
 use crate::wire::{Reader, WireError, Writer};
 
 /// Longest prompt, steering message or answer, in bytes.
@@ -126,6 +126,8 @@ pub enum FromSpawnd {
         profiles: u32,
         /// The container that runs get on this system.
         container: Container,
+        /// Whether runs can be limited as a whole.
+        accounting: Accounting,
     },
     /// The monitor stands; its channel comes with this message.
     Started {

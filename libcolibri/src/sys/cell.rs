@@ -9,10 +9,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::system;
-use crate::state::Container;
+use crate::state::{Accounting, Container};
 
 /// Whose root and network an agent gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +25,34 @@ pub enum Within<'a> {
     Root(&'a Path),
 }
 
+/// Limits of a whole run, whoever its processes are; `None` leaves the system's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunLimits {
+    /// Resident memory, in bytes; who exceeds it is killed.
+    pub memory: Option<u64>,
+    /// Processes; no more are made.
+    pub processes: Option<u64>,
+    /// Percent of one processor; who exceeds it waits.
+    pub cpu: Option<u64>,
+}
+
+impl RunLimits {
+    /// Whether there is any.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == RunLimits::default()
+    }
+}
+
 /// What is needed to find a container again from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trace {
     /// Jail number, 0 where there is no jail.
     pub jid: i32,
+    /// The jail's full name; empty where there is no jail.
+    pub jail: String,
+    /// Its root as the host sees it; empty where that is the host's.
+    pub root: PathBuf,
     /// Process id of the container's init, 0 where there is none.
     pub init: i32,
     /// When that process started.
@@ -71,9 +94,17 @@ impl Cell {
     /// How to find it again, init left out.
     #[must_use]
     pub fn trace(&self) -> Trace {
-        Trace {
-            jid: self.inner.jid(),
-            ..Trace::default()
+        self.inner.trace()
+    }
+
+    /// Sets limits of the whole run, before anybody is inside.
+    ///
+    /// # Errors
+    /// Where the system does not account for runs, see [`accounting`].
+    pub fn limit(&self, limits: &RunLimits) -> io::Result<()> {
+        match limits.is_empty() {
+            true => Ok(()),
+            false => self.inner.limit(limits),
         }
     }
 
@@ -124,6 +155,32 @@ impl ChildEvents {
 impl AsFd for ChildEvents {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// Whether this system can limit a whole run ([`Cell::limit`]).
+#[must_use]
+pub fn accounting() -> Accounting {
+    system::accounting()
+}
+
+/// Removes the limits of a run: they outlive it, and would meet the next one of that name.
+///
+/// # Errors
+/// Whatever the system says; none to remove is fine.
+pub fn forget_limits(trace: &Trace) -> io::Result<()> {
+    match trace.jail.is_empty() {
+        true => Ok(()),
+        false => system::forget_limits(&trace.jail),
+    }
+}
+
+/// Whether the kernel still holds something of a jail that has no process left: a socket or file
+/// that somebody outside has open. It needs nobody's attention, but it should be known.
+pub fn is_dying(trace: &Trace) -> io::Result<bool> {
+    match trace.jid {
+        0 => Ok(false),
+        jid => system::jail_is_dying(jid),
     }
 }
 

@@ -6,6 +6,8 @@
 // Each test program compiles this for itself and uses its part.
 #![allow(dead_code)]
 
+pub mod program;
+
 use std::io::Read;
 use std::os::fd::AsFd;
 

@@ -2,6 +2,7 @@
 
 use colibri_tests::agents::{hostile, recorded};
 use colibri_tests::daemon::{Daemon, Parts};
+use colibri_tests::pi::fixtures;
 use colibri_tests::procs::{self, alive, gone, held};
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{Scratch, Setup, Suite};
@@ -14,11 +15,7 @@ use std::path::PathBuf;
 
 /// A recorded stream of the real Pi.
 fn trace(name: &str) -> PathBuf {
-    let fixtures = std::env::var_os("COLIBRI_FIXTURES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures")),
-        PathBuf::from,
-    );
-    fixtures.join("pi/1.5.2").join(name)
+    fixtures().join("pi/1.5.2").join(name)
 }
 
 fn with_steps() -> (Scratch, Setup, Steps) {

@@ -13,7 +13,7 @@ use colibri_tests::suite::{is_root, program, Scratch, Setup, SCHEDD};
 use colibri_tests::wait::LONG;
 use libcolibri::chan;
 use libcolibri::msg::{FromSchedd, FromSpawnd, Proven, RunKey, ToSchedd};
-use libcolibri::state::Container;
+use libcolibri::state::{Accounting, Container};
 use libcolibri::wire::{self, Wire};
 
 fn frame<M: Wire>(m: &M) -> Vec<u8> {
@@ -113,6 +113,7 @@ fn colibrid_does_not_believe_a_false_spawnd() {
         generation: 0,
         profiles: 0,
         container: Container::Reaper,
+        accounting: Accounting::Absent,
     });
     for (what, bytes) in garbage(&ready) {
         is_not_believed("colibri-spawnd", what, &bytes);

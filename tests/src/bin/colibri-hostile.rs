@@ -424,7 +424,6 @@ fn limits() -> Value {
         ("nproc", Resource::RLIMIT_NPROC),
         ("core", Resource::RLIMIT_CORE),
         ("cpu", Resource::RLIMIT_CPU),
-        ("as", Resource::RLIMIT_AS),
         ("data", Resource::RLIMIT_DATA),
         ("fsize", Resource::RLIMIT_FSIZE),
         ("stack", Resource::RLIMIT_STACK),

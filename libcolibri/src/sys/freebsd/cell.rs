@@ -3,22 +3,31 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::getpid;
 
 use super::ffi::{ReaperPidInfo, REAPER_PIDINFO_VALID, REAPER_PIDINFO_ZOMBIE};
-use super::{jail, process};
+use super::{jail, process, rctl};
 use crate::state::Container;
-use crate::sys::cell::Within;
+use crate::sys::cell::{RunLimits, Trace, Within};
 
 /// Most processes listed at once.
 const MAX_PIDS: usize = 1 << 17;
 
+/// A jail and what finds it again.
+#[derive(Debug)]
+struct Held {
+    jail: jail::Jail,
+    name: String,
+    /// Empty where it is the host's.
+    root: PathBuf,
+}
+
 /// The jail, or nothing for a mere reaper.
 #[derive(Debug)]
-pub(in crate::sys) struct Cell(Option<jail::Jail>);
+pub(in crate::sys) struct Cell(Option<Held>);
 
 impl Cell {
     pub(in crate::sys) fn create(
@@ -27,18 +36,42 @@ impl Cell {
         within: Within<'_>,
     ) -> io::Result<Cell> {
         match kind {
-            Container::Jail => jail::Jail::create(&spec(name, within)?).map(|j| Cell(Some(j))),
+            Container::Jail => {
+                let spec = spec(name, within)?;
+                let root = match within {
+                    Within::Host => PathBuf::new(),
+                    _ => spec.path.clone(),
+                };
+                Ok(Cell(Some(Held {
+                    jail: jail::Jail::create(&spec)?,
+                    name: spec.name,
+                    root,
+                })))
+            }
             Container::Reaper if within == Within::Host => Ok(Cell(None)),
             _ => Err(Errno::EOPNOTSUPP.into()),
         }
     }
 
-    pub(in crate::sys) fn jid(&self) -> i32 {
-        self.0.as_ref().map_or(0, jail::Jail::jid)
+    pub(in crate::sys) fn trace(&self) -> Trace {
+        self.0.as_ref().map_or_else(Trace::default, |h| Trace {
+            jid: h.jail.jid(),
+            jail: h.name.clone(),
+            root: h.root.clone(),
+            ..Trace::default()
+        })
+    }
+
+    pub(in crate::sys) fn limit(&self, limits: &RunLimits) -> io::Result<()> {
+        match &self.0 {
+            Some(h) => rctl::limit(&h.name, limits),
+            None => Err(Errno::EOPNOTSUPP.into()),
+        }
     }
 
     pub(in crate::sys) fn enter(&self) -> io::Result<()> {
-        self.0.as_ref().map_or(Ok(()), |j| jail::attach(j.jid()))
+        let jid = self.0.as_ref().map(|h| h.jail.jid());
+        jid.map_or(Ok(()), jail::attach)
     }
 
     pub(in crate::sys) fn furnish(
@@ -53,11 +86,11 @@ impl Cell {
     }
 
     pub(in crate::sys) fn settle(&self) -> io::Result<()> {
-        self.0.as_ref().map_or(Ok(()), jail::Jail::let_it_end)
+        self.0.as_ref().map_or(Ok(()), |h| h.jail.let_it_end())
     }
 
     pub(in crate::sys) fn into_descriptor(self) -> Option<OwnedFd> {
-        self.0.map(jail::Jail::into_descriptor)
+        self.0.map(|h| h.jail.into_descriptor())
     }
 }
 
@@ -75,6 +108,10 @@ fn spec(name: &str, within: Within<'_>) -> io::Result<jail::Spec> {
         }
     }
     Ok(spec)
+}
+
+pub(in crate::sys) fn jail_is_dying(jid: i32) -> io::Result<bool> {
+    jail::is_dying(jid)
 }
 
 /// Whether no living process is in that jail. A jail that is being removed takes in no new ones.

@@ -103,3 +103,28 @@ pub const EVFILT_JAILDESC: i16 = -15;
 pub const NOTE_JAIL_ATTACH: u32 = 0x2000_0000;
 /// The jail is being removed, or has lost its last process.
 pub const NOTE_JAIL_REMOVE: u32 = 0x1000_0000;
+/// Look for a jail that is being removed, too.
+pub const JAIL_DYING: libc::c_int = 8;
+
+/// `rctl_add_rule(2)` and `rctl_remove_rule(2)`: rule, its length with the NUL, room for an answer.
+pub type Rctl = unsafe extern "C" fn(
+    *const libc::c_char,
+    libc::size_t,
+    *mut libc::c_char,
+    libc::size_t,
+) -> libc::c_int;
+
+extern "C" {
+    pub fn rctl_add_rule(
+        rule: *const libc::c_char,
+        length: libc::size_t,
+        answer: *mut libc::c_char,
+        room: libc::size_t,
+    ) -> libc::c_int;
+    pub fn rctl_remove_rule(
+        filter: *const libc::c_char,
+        length: libc::size_t,
+        answer: *mut libc::c_char,
+        room: libc::size_t,
+    ) -> libc::c_int;
+}

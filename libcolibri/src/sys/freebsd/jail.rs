@@ -130,6 +130,8 @@ pub struct Spec {
     pub inherit_network: bool,
     /// 2 hides all mounts but its own root, 1 those outside, 0 nothing.
     pub enforce_statfs: i32,
+    /// See security(7); 3 is the strictest and costs an agent nothing.
+    pub securelevel: i32,
     /// Further parameters without a value, such as `allow.noset_hostname`.
     pub flags: &'static [&'static str],
 }
@@ -143,6 +145,7 @@ impl Spec {
             path: PathBuf::from("/"),
             inherit_network: true,
             enforce_statfs: 2,
+            securelevel: 3,
             flags: &["allow.noset_hostname", "allow.noreserved_ports"],
         }
     }
@@ -156,6 +159,7 @@ impl Spec {
             .text("path", self.path.as_os_str())?
             .add("persist", Value::Flag)
             .add("enforce_statfs", Value::Int(self.enforce_statfs))
+            .add("securelevel", Value::Int(self.securelevel))
             .add("host", Value::Int(ffi::JAIL_SYS_INHERIT))
             .add("desc", Value::Int(-1));
         for flag in self.flags {
@@ -244,6 +248,20 @@ pub fn find(name: &str) -> io::Result<Option<i32>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Whether the jail of that number is being removed and not gone yet.
+pub fn is_dying(jid: i32) -> io::Result<bool> {
+    let lookup = |flags| {
+        let mut list = Parameters::default();
+        list.add("jid", Value::Int(jid));
+        match list.call(libc::jail_get, flags) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    };
+    Ok(lookup(ffi::JAIL_DYING)? && !lookup(0)?)
 }
 
 /// The root of a jail as this process sees it.

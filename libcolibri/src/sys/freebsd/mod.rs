@@ -5,15 +5,18 @@ pub(crate) mod confine;
 mod ffi;
 pub mod jail;
 mod process;
+mod rctl;
 mod tree;
 
-pub(super) use cell::{children, jail_is_empty, Cell, ChildEvents};
+pub(super) use cell::{children, jail_is_dying, jail_is_empty, Cell, ChildEvents};
 pub(super) use process::{
     become_reaper, boot_id, die_with_parent, no_new_privs, not_traceable, process_start, set_title,
     thread_count, to_rlim, ProcessHandle,
 };
+pub(super) use rctl::{accounting, forget_limits};
 pub(super) use tree::{available_container, count_tree, signal_tree};
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
@@ -114,6 +117,8 @@ fn is_open(fd: RawFd) -> bool {
 unsafe trait Plain: Sized {}
 // SAFETY: an integer.
 unsafe impl Plain for libc::c_int {}
+// SAFETY: an integer; the kernel's booleans are read as one.
+unsafe impl Plain for u8 {}
 // SAFETY: two integers.
 unsafe impl Plain for libc::timeval {}
 // SAFETY: integers, and raw pointers that are never followed.
@@ -145,4 +150,15 @@ fn sysctl_value<T: Plain>(name: &[libc::c_int]) -> io::Result<T> {
         0 => Err(Errno::ESRCH.into()),
         _ => Err(io::Error::other("unexpected size of a sysctl")),
     }
+}
+
+/// [`sysctl_value`] of a name that has no fixed number.
+fn sysctl_by_name<T: Plain>(name: &CStr) -> io::Result<T> {
+    let mut number = [0; 4];
+    let mut length = number.len();
+    // SAFETY: a NUL-terminated name, and the array's memory with its length in elements.
+    let result =
+        unsafe { libc::sysctlnametomib(name.as_ptr(), number.as_mut_ptr(), &raw mut length) };
+    Errno::result(result)?;
+    sysctl_value(&number[..length.min(4)])
 }

@@ -127,14 +127,7 @@ fn boot_time() -> io::Result<libc::timeval> {
 
 /// `kern.boot_id`: 16 random bytes, drawn once per boot; it has no fixed number.
 pub(in crate::sys) fn boot_id() -> io::Result<String> {
-    let mut name = [0; 4];
-    let mut length = name.len();
-    // SAFETY: a NUL-terminated name, and the array's memory with its length in elements.
-    let result = unsafe {
-        libc::sysctlnametomib(c"kern.boot_id".as_ptr(), name.as_mut_ptr(), &raw mut length)
-    };
-    Errno::result(result)?;
-    let id: [u8; 16] = sysctl_value(&name[..length.min(4)])?;
+    let id: [u8; 16] = super::sysctl_by_name(c"kern.boot_id")?;
     Ok(id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

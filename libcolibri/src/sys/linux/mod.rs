@@ -6,7 +6,9 @@ pub mod namespace;
 mod process;
 mod tree;
 
-pub(super) use cell::{children, jail_is_empty, Cell, ChildEvents};
+pub(super) use cell::{
+    accounting, children, forget_limits, jail_is_dying, jail_is_empty, Cell, ChildEvents,
+};
 pub(super) use process::{
     become_reaper, boot_id, die_with_parent, no_new_privs, not_traceable, process_start, set_title,
     thread_count, to_rlim, ProcessHandle,

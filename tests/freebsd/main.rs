@@ -1,0 +1,7 @@
+//! What only FreeBSD has: rights of single descriptors, capability violations, jails, rctl.
+#![cfg(target_os = "freebsd")]
+
+mod agent;
+mod holdings;
+mod jails;
+mod limits;
