@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-use crate::cli_board::{AgentCommand, TaskCommand};
+use crate::cli_board::{AgentCommand, AuditArgs, TaskCommand};
 use crate::fold::FoldArgs;
 
 /// Watch and steer the agents that colibrid supervises.
@@ -84,6 +84,8 @@ pub enum Command {
     Answer(AnswerArgs),
     /// What is on the board
     Board,
+    /// Who changed what, newest first
+    Audit(AuditArgs),
     /// Tasks: work that waits for an agent that fits it
     #[command(subcommand)]
     Task(TaskCommand),

@@ -175,6 +175,21 @@ far    paused   0/1     0       0       -      -  gpu
 }
 
 #[test]
+fn the_audit_log_says_who_changed_what() {
+    let at = while_ago();
+    let data = format!(
+        r#"{{"entries":[{{"entry":9,"at":"{at}","uid":1001,"role":"operator","command":"cancel-task","object":{{"task_id":7,"reason":"no\u001b need"}}}}]}}"#
+    );
+    let request = r#"{"cmd":"list-audit","limit":20,"uid":1001}"#;
+    let got = ctl(&["audit", "-u", "1001"], answer(request, &data));
+    let expected = concat!(
+        "  AGO   UID  ROLE      COMMAND      WHAT\n",
+        "3h12m  1001  operator  cancel-task  task_id=7 reason=no\u{fffd} need\n"
+    );
+    assert_eq!((got.code, got.out.as_str()), (0, expected));
+}
+
+#[test]
 fn the_board_asks_only_for_columns_that_have_something() {
     let oldest = while_ago();
     let stats =

@@ -30,6 +30,8 @@ pub enum Name {
     Abort,
     /// Answer a dialog.
     Answer,
+    /// Who changed what.
+    ListAudit,
     /// About tasks and the agents that take them.
     Board(Verb),
 }
@@ -49,7 +51,7 @@ const fn row(word: &'static str, name: Name, role: Role) -> Row {
 }
 
 /// All commands.
-pub const COMMANDS: [Row; 23] = [
+pub const COMMANDS: [Row; 24] = [
     row("ping", Name::Ping, Role::Observer),
     row("status", Name::Status, Role::Observer),
     row("snapshot", Name::Snapshot, Role::Observer),
@@ -61,6 +63,7 @@ pub const COMMANDS: [Row; 23] = [
     row("steer", Name::Steer, Role::Operator),
     row("abort", Name::Abort, Role::Operator),
     row("answer", Name::Answer, Role::Operator),
+    row("list-audit", Name::ListAudit, Role::Operator),
     board("list-tasks", Verb::ListTasks, Role::Observer),
     board("get-task", Verb::GetTask, Role::Observer),
     board("stats", Verb::Stats, Role::Observer),
@@ -77,6 +80,16 @@ pub const COMMANDS: [Row; 23] = [
 
 const fn board(word: &'static str, verb: Verb, role: Role) -> Row {
     row(word, Name::Board(verb), role)
+}
+
+impl Row {
+    /// Whether the command changes something that the audit log is to tell of. A heartbeat comes
+    /// every few minutes and changes only how long a claim holds.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        let looks = self.role == Role::Observer || self.name == Name::ListAudit;
+        !looks && self.name != Name::Board(Verb::Heartbeat)
+    }
 }
 
 /// Whether somebody with `has` may use a command for `needs`. Reading is for every role; intake

@@ -37,6 +37,7 @@ pub fn dispatch(mut session: Session, command: Command) -> Result<()> {
         Command::Snapshot => read::snapshot(s),
         Command::Runs(args) => read::runs(s, &args),
         Command::Show { run } => read::show(s, run),
+        Command::Audit(args) => board::audit(s, &args),
         Command::Board => board::board(s),
         Command::Task(command) => board::task(s, &command),
         Command::Agent(command) => board::agent(s, &command),

@@ -5,6 +5,7 @@
 //! is opened by the first write of a turn of the loop and committed at its end, so that what
 //! arrives together shares one sync.
 
+mod audit;
 mod claims;
 mod events;
 mod queue;
@@ -21,17 +22,22 @@ use libcolibri::error::{Fatal, Result};
 use libcolibri::sys;
 use rusqlite::{Connection, OpenFlags};
 
+pub use audit::{AuditFilter, AuditRow, NewAudit};
 pub use claims::{AgentRecord, ClaimRow, NewClaim};
 pub use runs::{AttemptRow, EndRow, NewRun, RunFilter, RunRow};
 pub use tasks::{LogRow, NewTask, TaskFilter, TaskRow};
 
 /// Version of the schema. A database of a newer build is refused before anything is touched.
 ///
-/// History: 1 runs, attempts, events; 2 the board.
+/// History: 1 runs, attempts, events; 2 the board; 3 the audit log.
 const SCHEMA: i64 = MIGRATIONS.len() as i64;
 
 /// From each version of the schema to the next, beginning with an empty database.
-const MIGRATIONS: [&[&str]; 2] = [&[TABLES], &[tasks::TABLES, claims::TABLES]];
+const MIGRATIONS: [&[&str]; 3] = [
+    &[TABLES],
+    &[tasks::TABLES, claims::TABLES],
+    &[audit::TABLES],
+];
 
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.
 const WAL_LIMIT: i64 = 16 * 1024 * 1024;

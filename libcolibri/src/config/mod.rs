@@ -2,6 +2,7 @@
 //! the file itself. An error names the file, the line and the field.
 
 mod board;
+mod limits;
 mod raw;
 mod users;
 
@@ -101,6 +102,8 @@ pub struct Limits {
     pub tasks: u64,
     /// Newest tasks that are remembered once they have ended.
     pub tasks_kept: u64,
+    /// Entries of the audit log that are kept.
+    pub audit: u64,
 }
 
 /// Resource limits of an agent's processes; `None` leaves the system's.

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::board;
+use super::{board, limits};
 use super::{
-    hash, is_name, AgentLimits, Config, Limits, OnSettled, Paths, Place, Profile, Roles, Subject,
-    NAME, PROFILES_MAX,
+    hash, is_name, AgentLimits, Config, OnSettled, Paths, Place, Profile, Roles, Subject, NAME,
+    PROFILES_MAX,
 };
 use crate::record::Mode;
 use crate::sys::cell::RunLimits;
@@ -56,16 +56,17 @@ struct RawRoles {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-struct RawLimits {
-    runs: Field<u32>,
-    runs_kept: Field<u64>,
-    clients: Field<u32>,
-    clients_per_user: Field<u32>,
-    requests_per_second: Field<u32>,
-    events: Field<u64>,
-    journal_bytes: Field<u64>,
-    tasks: Field<u64>,
-    tasks_kept: Field<u64>,
+pub(super) struct RawLimits {
+    pub runs: Field<u32>,
+    pub runs_kept: Field<u64>,
+    pub clients: Field<u32>,
+    pub clients_per_user: Field<u32>,
+    pub requests_per_second: Field<u32>,
+    pub events: Field<u64>,
+    pub journal_bytes: Field<u64>,
+    pub tasks: Field<u64>,
+    pub tasks_kept: Field<u64>,
+    pub audit: Field<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -227,7 +228,7 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Config, String> {
         user_monitor: user(&w, raw.users.monitor, "users.monitor", "_colibri_run")?,
         user_schedd: user(&w, raw.users.schedd, "users.schedd", "_colibri_sched")?,
         roles: roles(&w, raw.roles)?,
-        limits: limits(&w, raw.limits)?,
+        limits: limits::limits(&w, raw.limits)?,
         profiles,
         agents,
         board: board::board(&w, raw.board)?,
@@ -297,50 +298,6 @@ fn roles(w: &Where<'_>, raw: RawRoles) -> Result<Roles, String> {
         agent: list("roles.agent", raw.agent)?,
         intake: list("roles.intake", raw.intake)?,
         observer: list("roles.observer", raw.observer)?,
-    })
-}
-
-fn limits(w: &Where<'_>, raw: RawLimits) -> Result<Limits, String> {
-    Ok(Limits {
-        runs: number(w, raw.runs, "limits.runs", 1..=10_000, 64)?,
-        runs_kept: number(
-            w,
-            raw.runs_kept,
-            "limits.runs_kept",
-            1..=100_000_000,
-            10_000,
-        )?,
-        clients: number(w, raw.clients, "limits.clients", 1..=4096, 128)?,
-        clients_per_user: number(
-            w,
-            raw.clients_per_user,
-            "limits.clients_per_user",
-            1..=4096,
-            32,
-        )?,
-        requests_per_second: number(
-            w,
-            raw.requests_per_second,
-            "limits.requests_per_second",
-            1..=100_000,
-            200,
-        )?,
-        events: number(w, raw.events, "limits.events", 1000..=100_000_000, 100_000)?,
-        journal_bytes: number(
-            w,
-            raw.journal_bytes,
-            "limits.journal_bytes",
-            2 * 1024 * 1024..=1 << 40,
-            16 * 1024 * 1024,
-        )?,
-        tasks: number(w, raw.tasks, "limits.tasks", 1..=10_000_000, 100_000)?,
-        tasks_kept: number(
-            w,
-            raw.tasks_kept,
-            "limits.tasks_kept",
-            1..=100_000_000,
-            100_000,
-        )?,
     })
 }
 
