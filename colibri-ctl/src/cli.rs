@@ -84,6 +84,11 @@ pub enum Command {
     Answer(AnswerArgs),
     /// What is on the board
     Board,
+    /// Take in updates of Telegram, or tasks, from a file
+    Intake {
+        /// JSON objects, one after the other; - is standard input
+        file: String,
+    },
     /// Who changed what, newest first
     Audit(AuditArgs),
     /// Tasks: work that waits for an agent that fits it

@@ -71,6 +71,8 @@ pub enum Request<'a> {
     },
     /// A task for the board.
     CreateTask(NewTask<'a>),
+    /// Work from a front end: its fields as they are.
+    IntakeTask(&'a serde_json::Map<String, serde_json::Value>),
     /// A page of tasks, newest first.
     ListTasks(ListTasks<'a>),
     /// Everything about one task.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::Deserialize;
 use serde_json::{json, Map, Value};
 
-use crate::board::ask::Ask;
+use crate::board::ask::{intake, Ask, Intake};
 use crate::roles::{self, Name};
 
 /// Longest request line, in bytes.
@@ -61,6 +61,8 @@ pub enum Request {
     Abort(Target),
     /// `answer`: run, request, reply
     Answer(Target, String, Reply),
+    /// `intake-task`
+    Intake(Box<Intake>),
     /// `list-audit`
     ListAudit(ListAudit),
     /// About tasks and the agents that take them.
@@ -272,6 +274,7 @@ impl Envelope {
             }
             Name::Abort => Request::Abort(of::<Target>(f)?.check()?),
             Name::Answer => answer(of(f)?)?,
+            Name::IntakeTask => Request::Intake(Box::new(intake(f)?)),
             Name::ListAudit => {
                 let l: ListAudit = of(f)?;
                 page(l.limit)?;

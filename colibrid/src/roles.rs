@@ -30,6 +30,8 @@ pub enum Name {
     Abort,
     /// Answer a dialog.
     Answer,
+    /// Work from a front end.
+    IntakeTask,
     /// Who changed what.
     ListAudit,
     /// About tasks and the agents that take them.
@@ -51,7 +53,7 @@ const fn row(word: &'static str, name: Name, role: Role) -> Row {
 }
 
 /// All commands.
-pub const COMMANDS: [Row; 24] = [
+pub const COMMANDS: [Row; 25] = [
     row("ping", Name::Ping, Role::Observer),
     row("status", Name::Status, Role::Observer),
     row("snapshot", Name::Snapshot, Role::Observer),
@@ -69,6 +71,7 @@ pub const COMMANDS: [Row; 24] = [
     board("stats", Verb::Stats, Role::Observer),
     board("list-agents", Verb::ListAgents, Role::Observer),
     board("create-task", Verb::CreateTask, Role::Intake),
+    row("intake-task", Name::IntakeTask, Role::Intake),
     board("claim-task", Verb::ClaimTask, Role::Agent),
     board("heartbeat", Verb::Heartbeat, Role::Agent),
     board("transition-task", Verb::TransitionTask, Role::Agent),

@@ -205,6 +205,10 @@ impl Engine {
                 })
             }
             Request::ListAudit(l) => Ok(Some(self.list_audit(&l)?)),
+            Request::Intake(i) => {
+                let taken = self.intake(token, actor, id, *i);
+                self.unless_half(taken)
+            }
             Request::Board(ask) => Ok(Some(self.board(actor, ask)?)),
         }
     }
@@ -234,7 +238,7 @@ impl Engine {
         }
     }
 
-    fn wait_for(
+    pub(crate) fn wait_for(
         &mut self,
         token: Token,
         id: &Option<Value>,
@@ -309,7 +313,7 @@ impl Engine {
     }
 
     /// The run that a command is for: of a task, the one that is alive.
-    fn target(&self, t: Target) -> Result<u64, Refusal> {
+    pub(crate) fn target(&self, t: Target) -> Result<u64, Refusal> {
         let Some(task) = t.task_id else {
             return Ok(t.run.unwrap_or(0));
         };

@@ -11,6 +11,7 @@ mod events;
 mod queue;
 mod runs;
 mod tasks;
+mod updates;
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
@@ -29,14 +30,16 @@ pub use tasks::{LogRow, NewTask, TaskFilter, TaskRow};
 
 /// Version of the schema. A database of a newer build is refused before anything is touched.
 ///
-/// History: 1 runs, attempts, events; 2 the board; 3 the audit log.
+/// History: 1 runs, attempts, events; 2 the board; 3 the audit log; 4 updates
+/// of chats.
 const SCHEMA: i64 = MIGRATIONS.len() as i64;
 
 /// From each version of the schema to the next, beginning with an empty database.
-const MIGRATIONS: [&[&str]; 3] = [
+const MIGRATIONS: [&[&str]; 4] = [
     &[TABLES],
     &[tasks::TABLES, claims::TABLES],
     &[audit::TABLES],
+    &[updates::TABLES],
 ];
 
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.

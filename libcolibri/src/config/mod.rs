@@ -16,7 +16,7 @@ use crate::error::{cannot, Fatal, Result};
 use crate::record::Mode;
 use crate::sys::cell::RunLimits;
 
-pub use board::{Agent, Board, Holder, CAPABILITIES_MAX};
+pub use board::{Agent, Board, Holder, Intake, CAPABILITIES_MAX};
 pub use users::{group_id, Ids, Role, RoleTable, Roles, Subject};
 
 /// Largest config file, in bytes.
@@ -205,6 +205,8 @@ pub struct Config {
     pub agents: Vec<Agent>,
     /// How tasks are tried and tried again.
     pub board: Board,
+    /// Which chats may do what.
+    pub intake: Intake,
 }
 
 /// The default place of the config.

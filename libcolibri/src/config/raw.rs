@@ -24,6 +24,7 @@ struct File {
     roles: RawRoles,
     limits: RawLimits,
     board: RawBoard,
+    intake: RawIntake,
     profile: BTreeMap<Spanned<String>, RawProfile>,
     agent: BTreeMap<Spanned<String>, RawAgent>,
 }
@@ -76,6 +77,14 @@ pub(super) struct RawBoard {
     pub retry_delay: Field<u32>,
     pub retry_delay_max: Field<u32>,
     pub lease: Field<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawIntake {
+    pub operators: Vec<i64>,
+    pub askers: Vec<i64>,
+    pub capabilities: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -232,6 +241,7 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Config, String> {
         profiles,
         agents,
         board: board::board(&w, raw.board)?,
+        intake: board::intake(&w, raw.intake)?,
     })
 }
 
