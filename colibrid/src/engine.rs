@@ -436,6 +436,7 @@ impl Engine {
         self.ring.publish();
         self.remove_expired();
         self.serve_late();
+        self.mend_log();
         self.flush_out()?;
         self.flush_answers();
         self.feed_subscribers();
