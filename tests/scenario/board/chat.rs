@@ -8,7 +8,7 @@ use serde_json::{json, Value};
 use std::path::PathBuf;
 
 /// A suite whose one agent asks a question; chat 1 may command, chat 2 may ask.
-fn with_chats() -> (Suite, Client) {
+pub fn with_chats() -> (Suite, Client) {
     let fixtures = std::env::var_os("COLIBRI_FIXTURES").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures")),
         PathBuf::from,

@@ -5,5 +5,6 @@ mod chat;
 mod kills;
 mod lives;
 mod stage;
+mod telegram;
 mod tool;
 mod waits;
