@@ -69,7 +69,7 @@ impl Engine {
     /// Gives queued tasks to free agents until no task fits a free agent any more.
     pub(super) fn assign_tasks(&mut self, now: u64) -> DbResult<()> {
         let mut load = self.load();
-        let paused = self.paused()?;
+        let paused = self.store.paused_agents()?;
         let mut heads = None;
         loop {
             let config = &self.config;
@@ -105,17 +105,6 @@ impl Engine {
                 None => drop(heads.swap_remove(at)),
             }
         }
-    }
-
-    /// Agents that get no tasks.
-    fn paused(&self) -> DbResult<Vec<String>> {
-        let mut paused = Vec::new();
-        for a in &self.config.agents {
-            if self.store.agent(&a.name)?.paused {
-                paused.push(a.name.clone());
-            }
-        }
-        Ok(paused)
     }
 
     /// Gives a queued task to a local agent: a run, a claim, one move. Returns the profile.

@@ -363,20 +363,24 @@ impl Engine {
 
     /// What is in each column, and since when the oldest task waits for an agent.
     fn stats(&self) -> Reply {
+        Ok(json!({
+            "tasks": self.columns()?,
+            "oldest_queued_at": db(self.store.oldest_queued())?.map(rfc3339),
+            "limit": self.config.limits.tasks,
+        }))
+    }
+
+    /// How many tasks stand where.
+    pub(crate) fn columns(&self) -> Reply {
         let counts = db(self.store.task_counts())?;
         let of = |s: &Status| {
             let found = counts.iter().find(|(word, _)| word == s.as_str());
             found.map_or(0, |(_, n)| *n)
         };
-        let tasks: serde_json::Map<String, Value> = Status::ALL
+        let columns = Status::ALL
             .iter()
-            .map(|s| (s.as_str().to_owned(), of(s).into()))
-            .collect();
-        Ok(json!({
-            "tasks": tasks,
-            "oldest_queued_at": db(self.store.oldest_queued())?.map(rfc3339),
-            "limit": self.config.limits.tasks,
-        }))
+            .map(|s| (s.as_str().to_owned(), of(s).into()));
+        Ok(Value::Object(columns.collect()))
     }
 
     fn list_agents(&self) -> Reply {

@@ -220,6 +220,18 @@ impl Store {
         Ok(found.unwrap_or_default())
     }
 
+    /// Agents that get no tasks.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn paused_agents(&self) -> DbResult<Vec<String>> {
+        let mut stmt = self
+            .db
+            .prepare_cached("SELECT agent FROM agents WHERE paused <> 0")?;
+        let rows = stmt.query_map([], |r| r.get(0))?;
+        rows.collect()
+    }
+
     /// Stores what is known of an agent.
     ///
     /// # Errors
