@@ -7,7 +7,7 @@ use std::path::Path;
 use libcolibri::config::Config;
 
 /// Keys whose commented line in the sample is an example, because leaving them out is the default.
-const EXAMPLES: [(&str, &str); 13] = [
+const EXAMPLES: [(&str, &str); 14] = [
     ("profile", "agent"),
     ("profile", "env"),
     ("profile", "jail"),
@@ -21,6 +21,7 @@ const EXAMPLES: [(&str, &str); 13] = [
     ("profile", "run_cpu"),
     ("profile", "runs"),
     ("agent", "users"),
+    ("agent", "hours"),
 ];
 
 fn read(path: &str) -> String {

@@ -74,7 +74,10 @@ impl Engine {
         loop {
             let config = &self.config;
             let able = |a: &&Agent| match a.holder {
-                Holder::Local(p) => !paused.contains(&a.name) && load.limit(config, a, p).is_none(),
+                Holder::Local(p) => {
+                    let closed = a.hours.is_some_and(|h| !h.hold(now));
+                    !closed && !paused.contains(&a.name) && load.limit(config, a, p).is_none()
+                }
                 Holder::External(_) => false,
             };
             let free: Vec<Free<'_>> = config
@@ -105,6 +108,13 @@ impl Engine {
                 None => drop(heads.swap_remove(at)),
             }
         }
+    }
+
+    /// When the hours of the next agent begin that is closed now.
+    pub(super) fn next_opening(&self, now: u64) -> Option<u64> {
+        let hours = self.config.agents.iter().filter_map(|a| a.hours);
+        let closed = hours.filter(|h| !h.hold(now));
+        closed.map(|h| h.begin_after(now)).min()
     }
 
     /// Gives a queued task to a local agent: a run, a claim, one move. Returns the profile.

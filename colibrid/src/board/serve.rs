@@ -242,6 +242,10 @@ impl Engine {
         let agent = self.external(actor, &c.agent_id)?;
         let (name, most) = (agent.name.clone(), agent.runs);
         let now = sys::wall_ms();
+        if let Some(hours) = agent.hours.filter(|h| !h.hold(now)) {
+            let message = format!("agent {name} takes tasks from {hours}");
+            return Err(Refusal::new("conflict", message));
+        }
         if db(self.store.agent(&name))?.paused {
             return Err(Refusal::new("conflict", format!("agent {name} is paused")));
         }
@@ -416,6 +420,7 @@ impl Engine {
             "limit": a.runs,
             "holds": holds,
             "paused": record.paused,
+            "hours": a.hours.map(|h| h.to_string()),
             "state": shown.map(|p| p.state.as_str()),
             "attention": mine.iter().any(|p| p.needs_attention()),
             "runs": mine.iter().map(|p| p.run).collect::<Vec<_>>(),
