@@ -29,6 +29,10 @@ fn main() {
 
 fn run() -> Result<()> {
     let args = Args::parse(std::env::args().skip(1))?;
+    if args.version {
+        println!("colibri-schedd {}", env!("CARGO_PKG_VERSION"));
+        return Ok(());
+    }
     let target = if args.stderr {
         Target::Stderr
     } else {
@@ -57,24 +61,27 @@ struct Args {
     ids: Option<(u32, u32)>,
     stderr: bool,
     verbose: bool,
+    version: bool,
 }
 
 impl Args {
     fn parse(args: impl Iterator<Item = String>) -> Result<Args> {
         let usage = || Fatal {
             code: EX_USAGE,
-            message: "usage: colibri-schedd [-dv] [-u uid:gid] (started by colibrid only)".into(),
+            message: "usage: colibri-schedd [-dvV] [-u uid:gid] (started by colibrid only)".into(),
         };
         let mut out = Args {
             ids: None,
             stderr: false,
             verbose: false,
+            version: false,
         };
         let mut args = args;
         while let Some(a) = args.next() {
             match a.as_str() {
                 "-d" => out.stderr = true,
                 "-v" => out.verbose = true,
+                "-V" | "--version" => out.version = true,
                 "-u" => {
                     let value = args.next().ok_or_else(usage)?;
                     let (uid, gid) = value.split_once(':').ok_or_else(usage)?;

@@ -6,6 +6,7 @@
 pub mod chan;
 pub mod config;
 pub mod error;
+pub mod formats;
 pub mod journal;
 pub mod log;
 pub mod msg;
