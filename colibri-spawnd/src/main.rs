@@ -15,6 +15,7 @@ mod reap;
 mod release;
 mod remove;
 mod steps;
+mod survey;
 mod table;
 
 use std::fs::File;

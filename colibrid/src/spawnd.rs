@@ -10,6 +10,7 @@ use libcolibri::state::{Accounting, Container};
 use libcolibri::{info, log};
 
 use crate::attempt::Happened;
+use crate::audit::Sight;
 use crate::engine::{Engine, Out};
 
 /// Shortest time between two questions for a connection to syslogd, which may be stopped.
@@ -122,6 +123,15 @@ impl Engine {
                 self.if_current(key, |e| e.happened(key.run, Happened::Released(proven)));
                 Ok(())
             }
+            (
+                FromSpawnd::Found {
+                    key,
+                    monitor,
+                    processes,
+                },
+                None,
+            ) if self.found(key, Sight { monitor, processes }) => Ok(()),
+            (FromSpawnd::Surveyed { .. }, None) if self.surveyed() => Ok(()),
             _ => Err(Fatal::new(
                 "colibri-spawnd said something out of turn: it is not to be trusted",
             )),
