@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use libcolibri::chan::ChanError;
 use libcolibri::config::Config;
 use libcolibri::error::{reason, Context, Fatal, Result, EX_OK};
 use libcolibri::msg::{RunKey, ToMonitor, ToSpawnd};
@@ -48,6 +49,8 @@ const FIRST_FREE: usize = 16;
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long accepting pauses when the system has no descriptor for a client.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// How long a daemon that has closed its channel may take to exit before that is all there is to say.
+const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long spawnd and schedd may take to go when the suite ends.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -415,6 +418,24 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// A peer that closes its channel is about to exit, and its exit status says more than that.
+    pub(crate) fn lost_peer(&mut self, name: &str, e: &ChanError) -> Fatal {
+        let lost = Fatal::new(format!("lost {name}: {e}"));
+        if !matches!(e, ChanError::Closed) {
+            return lost;
+        }
+        let until = Instant::now() + EXIT_PATIENCE;
+        loop {
+            if let Err(fatal) = self.check_children() {
+                return fatal;
+            }
+            if !self.signals.wait_until(Some(until)) {
+                return lost;
+            }
+            self.signals.take();
+        }
     }
 
     /// The three daemons live and die together.

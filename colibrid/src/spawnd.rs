@@ -32,8 +32,11 @@ pub struct Spawnd {
     pub accounting: Option<Accounting>,
 }
 
+/// In messages.
+const NAME: &str = "colibri-spawnd";
+
 fn lost(e: &ChanError) -> Fatal {
-    Fatal::new(format!("lost colibri-spawnd: {e}"))
+    Fatal::new(format!("lost {NAME}: {e}"))
 }
 
 impl Spawnd {
@@ -76,11 +79,16 @@ impl Engine {
     /// # Errors
     /// When it is gone or sent what it must not.
     pub(crate) fn hear_spawnd(&mut self) -> Result<()> {
-        self.spawnd.chan.flush().map_err(|e| lost(&e))?;
-        while let Some((m, fd)) = self.spawnd.chan.recv().map_err(|e| lost(&e))? {
-            self.spawnd_says(m, fd)?;
+        if let Err(e) = self.spawnd.chan.flush() {
+            return Err(self.lost_peer(NAME, &e));
         }
-        Ok(())
+        loop {
+            match self.spawnd.chan.recv() {
+                Ok(Some((m, fd))) => self.spawnd_says(m, fd)?,
+                Ok(None) => return Ok(()),
+                Err(e) => return Err(self.lost_peer(NAME, &e)),
+            }
+        }
     }
 
     fn spawnd_says(&mut self, m: FromSpawnd, fd: Option<OwnedFd>) -> Result<()> {
