@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+use crate::cli_board::{AgentCommand, AuditArgs, TaskCommand};
 use crate::fold::FoldArgs;
 
 /// Watch and steer the agents that colibrid supervises.
@@ -86,6 +87,21 @@ pub enum Command {
     },
     /// Answer an agent's question, or cancel it
     Answer(AnswerArgs),
+    /// What is on the board
+    Board,
+    /// Take in updates of Telegram, or tasks, from a file
+    Intake {
+        /// JSON objects, one after the other; - is standard input
+        file: String,
+    },
+    /// Who changed what, newest first
+    Audit(AuditArgs),
+    /// Tasks: work that waits for an agent that fits it
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Agents that take tasks
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// The panes of all agents (clawdie.glasspane.snapshot.v1)
     Snapshot,
     /// Is colibrid healthy? One line, exit status 0 or 1

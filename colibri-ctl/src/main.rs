@@ -3,12 +3,14 @@
 //! Arguments, standard input, connect, confine, then the first foreign byte.
 
 mod cli;
+mod cli_board;
 mod client;
 mod commands;
 mod confinement;
 mod fold;
 mod input;
 mod model;
+mod model_board;
 mod output;
 mod text;
 mod time;

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::model_board::{ListTasks, NewTask};
+
 /// The version of the protocol that this program speaks.
 pub const PROTOCOL: u32 = 1;
 
@@ -73,6 +75,55 @@ pub enum Request<'a> {
         /// True, or absent.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         cancel: bool,
+    },
+    /// A task for the board.
+    CreateTask(NewTask<'a>),
+    /// Work from a front end: its fields as they are.
+    IntakeTask(&'a serde_json::Map<String, serde_json::Value>),
+    /// A page of tasks, newest first.
+    ListTasks(ListTasks<'a>),
+    /// Everything about one task.
+    GetTask {
+        /// Which.
+        task_id: u64,
+    },
+    /// End a task.
+    CancelTask {
+        /// Which.
+        task_id: u64,
+        /// Why.
+        #[serde(skip_serializing_if = "str::is_empty")]
+        reason: &'a str,
+    },
+    /// Queue a task again.
+    RetryTask {
+        /// Which.
+        task_id: u64,
+    },
+    /// What is in each column of the board.
+    Stats,
+    /// A page of the audit log, newest first.
+    ListAudit {
+        /// Most entries in the page, up to 1000.
+        limit: u32,
+        /// Only of this user.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+        /// Only of this command.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        command: Option<&'a str>,
+    },
+    /// The agents.
+    ListAgents,
+    /// Give an agent no more tasks.
+    PauseAgent {
+        /// Its name.
+        agent_id: &'a str,
+    },
+    /// Give it tasks again.
+    ResumeAgent {
+        /// Its name.
+        agent_id: &'a str,
     },
     /// Events.
     Subscribe {
@@ -412,6 +463,10 @@ pub struct Event {
     pub records: u64,
     /// `stalled`: seconds.
     pub quiet_seconds: u64,
+    /// Of a task, and of a run that is an attempt at one.
+    pub task: Option<u64>,
+    /// `task`: where it stands now.
+    pub status: String,
     /// `asked`, `settled`: the dialog.
     #[serde(flatten)]
     pub dialog: Dialog,

@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
+
 /// Seconds since 1970 by the system's clock.
 #[must_use]
 pub fn now() -> i64 {
@@ -28,6 +30,32 @@ pub fn parse(text: &str) -> Option<i64> {
     }
     let zone = text[19..].trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
     Some(days(year, month, day) * 86_400 + clock - offset(zone)?)
+}
+
+/// A time as colibrid takes it: RFC 3339 as it is, or `90s`, `15m`, `2h`, `1d` after `now`.
+///
+/// # Errors
+/// What it should have been.
+pub fn moment(text: &str, now: i64) -> Result<String, String> {
+    if parse(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    let wrong = || "give a time as in RFC 3339, or 90s, 15m, 2h or 1d".to_owned();
+    let unit = match text.as_bytes().last() {
+        Some(b's') => 1,
+        Some(b'm') => 60,
+        Some(b'h') => 3600,
+        Some(b'd') => 86_400,
+        _ => return Err(wrong()),
+    };
+    let n = &text.as_bytes()[..text.len() - 1];
+    let seconds = match digits(n) {
+        Some(n) if (1..=7).contains(&text[..text.len() - 1].len()) => n * unit,
+        _ => return Err(wrong()),
+    };
+    Timestamp::from_second(now.saturating_add(seconds))
+        .map(|t| t.to_string())
+        .map_err(|_| wrong())
 }
 
 /// The clock part, `11:26:35`, of a time; blanks for a time that is not one.
@@ -112,6 +140,18 @@ mod tests {
         ];
         for w in wrong {
             assert_eq!(parse(w), None, "{w}");
+        }
+    }
+
+    #[test]
+    fn moments_are_times_or_spans_from_now() {
+        let at = |text| moment(text, 951_825_600);
+        assert_eq!(at("90s"), Ok("2000-02-29T12:01:30Z".into()));
+        assert_eq!(at("1d"), Ok("2000-03-01T12:00:00Z".into()));
+        let exact = "2026-11-22T11:26:35Z";
+        assert_eq!(at(exact), Ok(exact.into()));
+        for wrong in ["", "s", "tomorrow", "-5m", "5", "99999999d", "5\u{e9}"] {
+            assert!(at(wrong).is_err(), "{wrong}");
         }
     }
 

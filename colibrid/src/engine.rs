@@ -22,6 +22,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::audit::Audit;
+use crate::board::Desk;
 use crate::clients::Clients;
 use crate::descriptors::Descriptors;
 use crate::event::Event;
@@ -95,6 +96,7 @@ pub struct Engine {
     pub(crate) clients: Clients,
     pub(crate) monitors: BTreeMap<Token, Monitor>,
     pub(crate) runs: BTreeMap<u64, Live>,
+    pub(crate) desk: Desk,
     pub(crate) ring: Ring,
     pub(crate) journals: OwnedFd,
     pub(crate) out: VecDeque<Out>,
@@ -167,6 +169,7 @@ impl Engine {
             child_pids: [children.spawnd_pid, children.schedd_pid],
             monitors: BTreeMap::new(),
             runs: BTreeMap::new(),
+            desk: Desk::default(),
             out: VecDeque::new(),
             audit: None,
             answers: Vec::new(),
@@ -201,6 +204,9 @@ impl Engine {
         };
         engine.register()?;
         engine.adopt()?;
+        let refit = engine.refit_tasks();
+        refit.map_err(|e| Fatal::new(format!("cannot read the open tasks: {e}")))?;
+        engine.desk.touched = true;
         Ok(engine)
     }
 
@@ -368,8 +374,9 @@ impl Engine {
             .chain(ready)
             .chain(self.accept_again)
             .chain(self.stuck.as_ref().map(|s| s.again_at))
-            .min()?;
-        Some(due.saturating_duration_since(Instant::now()))
+            .min();
+        let due = due.map(|t| t.saturating_duration_since(Instant::now()));
+        due.into_iter().chain(self.board_wait()).min()
     }
 
     fn deadlines(&mut self) -> Result<()> {

@@ -4,12 +4,16 @@ use libcolibri::record::{Closed, Command, Dialog, Proof, Record};
 use libcolibri::state::{Exit, Phase, Usage};
 use serde_json::{json, Map, Value};
 
+use crate::runs::TaskTag;
 use crate::time::rfc3339;
+
+/// The kind of an event that tells where a task stands.
+pub const TASK: &str = "task";
 
 /// What happened, before it has a number.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Which run.
+    /// Which run; 0 for what concerns none.
     pub run: u64,
     /// Which attempt at it.
     pub attempt: u64,
@@ -38,14 +42,36 @@ impl Event {
         }
     }
 
+    /// The same event of a run that is an attempt at a task. What a person is to read says where
+    /// the answer belongs.
+    #[must_use]
+    pub fn of_task(mut self, tag: Option<&TaskTag>) -> Event {
+        if let Some(tag) = tag {
+            self.fields.insert("task".into(), tag.task.into());
+            let read = matches!(self.kind, "asked" | "settled" | "answer");
+            if let (true, Some(to)) = (read, &tag.reply_to) {
+                self.fields.insert("reply_to".into(), to.clone());
+            }
+        }
+        self
+    }
+
+    /// Whether it tells of a move of the board, which is not stored without the move.
+    #[must_use]
+    pub fn is_of_board(&self) -> bool {
+        self.kind == TASK
+    }
+
     /// The line, without its line feed.
     #[must_use]
     pub fn line(&self, seq: u64) -> String {
         let mut o = Map::new();
         o.insert("seq".into(), seq.into());
         o.insert("at".into(), rfc3339(self.at_ms).into());
-        o.insert("run".into(), self.run.into());
-        o.insert("attempt".into(), self.attempt.into());
+        if self.run != 0 {
+            o.insert("run".into(), self.run.into());
+            o.insert("attempt".into(), self.attempt.into());
+        }
         o.insert("kind".into(), self.kind.into());
         for (k, v) in &self.fields {
             o.insert(k.clone(), v.clone());
@@ -146,6 +172,18 @@ pub fn exit_value(exit: Exit) -> Value {
         Exit::NotStarted(n) => json!({"how": "not-started", "value": n}),
         Exit::Unseen => json!({"how": "unseen", "value": null}),
     }
+}
+
+/// The exit status that [`exit_value`] made JSON of.
+#[must_use]
+pub fn exit_of(value: &Value) -> Option<Exit> {
+    let n = || i32::try_from(value["value"].as_i64()?).ok();
+    Some(match value["how"].as_str()? {
+        "code" => Exit::Code(n()?),
+        "signal" => Exit::Signal(n()?),
+        "not-started" => Exit::NotStarted(n()?),
+        _ => Exit::Unseen,
+    })
 }
 
 /// The word for how a run's end is known.

@@ -6,6 +6,8 @@
 pub mod args;
 pub mod attempt;
 pub mod audit;
+pub mod board;
+pub mod changes;
 pub mod clients;
 pub mod descriptors;
 pub mod engine;

@@ -234,7 +234,8 @@ impl Engine {
         let until = Instant::now() + LISTEN_PATIENCE;
         for row in rows {
             let never_ran = row.journal_seq == 0;
-            let live = Live::of_row(&self.config, &row);
+            let mut live = Live::of_row(&self.config, &row);
+            live.task = self.tag_of(row.run, row.of_task);
             let key = live.key;
             self.runs.insert(key.run, live);
             match self.find(key, until)? {

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::Deserialize;
 use serde_json::{json, Map, Value};
 
+use crate::board::ask::{intake, Ask, Intake};
 use crate::roles::{self, Name};
 
 /// Longest request line, in bytes.
@@ -36,7 +37,7 @@ impl Refusal {
 }
 
 /// A request, whole and checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Request {
     /// `ping`
     Ping,
@@ -57,13 +58,19 @@ pub enum Request {
     /// `spawn-agent`
     SpawnAgent(SpawnAgent),
     /// `stop-agent`
-    StopAgent(OneRun),
+    StopAgent(Target),
     /// `steer`
     Steer(Steer),
     /// `abort`
-    Abort(OneRun),
+    Abort(Target),
     /// `answer`: run, request, reply
-    Answer(u64, String, Reply),
+    Answer(Target, String, Reply),
+    /// `intake-task`
+    Intake(Box<Intake>),
+    /// `list-audit`
+    ListAudit(ListAudit),
+    /// About tasks and the agents that take them.
+    Board(Ask),
 }
 
 /// Fields of `list-runs`.
@@ -80,7 +87,24 @@ pub struct ListRuns {
     pub alive: bool,
 }
 
-fn hundred() -> u32 {
+/// Fields of `list-audit`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListAudit {
+    /// At most so many, up to [`LIST_MAX`].
+    #[serde(default = "hundred")]
+    pub limit: u32,
+    /// Only entries below this.
+    pub before: Option<u64>,
+    /// Only of this user.
+    pub uid: Option<u32>,
+    /// Only of this command.
+    pub command: Option<String>,
+}
+
+/// How many a list has by default.
+#[must_use]
+pub(crate) fn hundred() -> u32 {
     100
 }
 
@@ -90,6 +114,26 @@ fn hundred() -> u32 {
 pub struct OneRun {
     /// Run id.
     pub run: u64,
+}
+
+/// A run, by its number or by the task that it is an attempt at: fields of a command to its agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Run id.
+    pub run: Option<u64>,
+    /// Task id.
+    pub task_id: Option<u64>,
+}
+
+impl Target {
+    fn check(self) -> Result<Target, Refusal> {
+        if self.run.is_some() == self.task_id.is_some() {
+            let message = "a command to an agent names either a run or a task_id";
+            return Err(Refusal::new("bad-request", message));
+        }
+        Ok(self)
+    }
 }
 
 /// Fields of `subscribe`.
@@ -120,15 +164,29 @@ pub struct SpawnAgent {
 #[serde(deny_unknown_fields)]
 pub struct Steer {
     /// Run id.
-    pub run: u64,
+    pub run: Option<u64>,
+    /// Task id.
+    pub task_id: Option<u64>,
     /// The message.
     pub message: String,
+}
+
+impl Steer {
+    /// Whose agent it is for.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target {
+            run: self.run,
+            task_id: self.task_id,
+        }
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Answer {
-    run: u64,
+    run: Option<u64>,
+    task_id: Option<u64>,
     request: String,
     value: Option<String>,
     #[serde(default)]
@@ -175,7 +233,19 @@ pub fn open(line: &[u8]) -> Result<Envelope, Refusal> {
     Ok(Envelope { id, row, fields })
 }
 
+/// Fields of requests that say what is changed, and hold nobody's text but a reason.
+const OBJECT: [&str; 8] = [
+    "run", "task_id", "agent_id", "profile", "claim", "status", "request", "reason",
+];
+
 impl Envelope {
+    /// What the command is about, for the audit log.
+    #[must_use]
+    pub fn object(&self) -> Map<String, Value> {
+        let fields = OBJECT.iter().filter_map(|k| self.fields.get_key_value(*k));
+        fields.map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
     /// Checks the command's fields.
     ///
     /// # Errors
@@ -189,10 +259,7 @@ impl Envelope {
             Name::Snapshot => none(f).map(|()| Request::Snapshot)?,
             Name::ListRuns => {
                 let l: ListRuns = of(f)?;
-                if l.limit == 0 || l.limit > LIST_MAX {
-                    let message = format!("limit must be from 1 to {LIST_MAX}");
-                    return Err(Refusal::new("bad-request", message));
-                }
+                page(l.limit)?;
                 Request::ListRuns(l)
             }
             Name::GetRun => Request::GetRun(of(f)?),
@@ -204,24 +271,34 @@ impl Envelope {
                 text("prompt", &s.prompt)?;
                 Request::SpawnAgent(s)
             }
-            Name::StopAgent => Request::StopAgent(of(f)?),
+            Name::StopAgent => Request::StopAgent(of::<Target>(f)?.check()?),
             Name::Steer => {
                 let s: Steer = of(f)?;
                 text("message", &s.message)?;
+                s.target().check()?;
                 Request::Steer(s)
             }
-            Name::Abort => Request::Abort(of(f)?),
+            Name::Abort => Request::Abort(of::<Target>(f)?.check()?),
             Name::Answer => answer(of(f)?)?,
+            Name::IntakeTask => Request::Intake(Box::new(intake(f)?)),
+            Name::ListAudit => {
+                let l: ListAudit = of(f)?;
+                page(l.limit)?;
+                Request::ListAudit(l)
+            }
+            Name::Board(verb) => Request::Board(verb.ask(f)?),
         })
     }
 }
 
-fn of<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Refusal> {
+/// Reads the fields of a command.
+pub(crate) fn of<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Refusal> {
     serde_json::from_value(Value::Object(fields))
         .map_err(|e| Refusal::new("bad-request", clip(&e.to_string(), 200)))
 }
 
-fn none(fields: Map<String, Value>) -> Result<(), Refusal> {
+/// Checks that a command without fields has none.
+pub(crate) fn none(fields: Map<String, Value>) -> Result<(), Refusal> {
     match fields.keys().next() {
         None => Ok(()),
         Some(k) => {
@@ -229,6 +306,15 @@ fn none(fields: Map<String, Value>) -> Result<(), Refusal> {
             Err(Refusal::new("bad-request", message))
         }
     }
+}
+
+/// Checks how many a list is to have.
+pub(crate) fn page(limit: u32) -> Result<(), Refusal> {
+    if limit == 0 || limit > LIST_MAX {
+        let message = format!("limit must be from 1 to {LIST_MAX}");
+        return Err(Refusal::new("bad-request", message));
+    }
+    Ok(())
 }
 
 fn text(field: &str, s: &str) -> Result<(), Refusal> {
@@ -259,7 +345,11 @@ fn answer(a: Answer) -> Result<Request, Refusal> {
             return Err(Refusal::new("bad-request", message));
         }
     };
-    Ok(Request::Answer(a.run, a.request, reply))
+    let target = Target {
+        run: a.run,
+        task_id: a.task_id,
+    };
+    Ok(Request::Answer(target.check()?, a.request, reply))
 }
 
 /// Deepest nesting of brackets outside strings. Cheap, so that a parser that recurses never sees
@@ -316,7 +406,11 @@ mod tests {
         let r = parse(r#"{"cmd":"get-run","run":3,"id":"x"}"#);
         assert_eq!(r, Ok(Request::GetRun(OneRun { run: 3 })));
         let r = parse(r#"{"cmd":"answer","run":3,"request":"q","cancel":true}"#);
-        assert_eq!(r, Ok(Request::Answer(3, "q".into(), Reply::Cancel)));
+        let target = Target {
+            run: Some(3),
+            task_id: None,
+        };
+        assert_eq!(r, Ok(Request::Answer(target, "q".into(), Reply::Cancel)));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use libcolibri::config::Role;
 
+use crate::board::ask::Verb;
+
 /// What a client can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
@@ -32,6 +34,12 @@ pub enum Name {
     Abort,
     /// Answer a dialog.
     Answer,
+    /// Work from a front end.
+    IntakeTask,
+    /// Who changed what.
+    ListAudit,
+    /// About tasks and the agents that take them.
+    Board(Verb),
 }
 
 /// A row: the command's name and whom it is for.
@@ -49,7 +57,7 @@ const fn row(word: &'static str, name: Name, role: Role) -> Row {
 }
 
 /// All commands.
-pub const COMMANDS: [Row; 13] = [
+pub const COMMANDS: [Row; 27] = [
     row("ping", Name::Ping, Role::Observer),
     row("status", Name::Status, Role::Observer),
     row("snapshot", Name::Snapshot, Role::Observer),
@@ -63,7 +71,36 @@ pub const COMMANDS: [Row; 13] = [
     row("steer", Name::Steer, Role::Operator),
     row("abort", Name::Abort, Role::Operator),
     row("answer", Name::Answer, Role::Operator),
+    row("list-audit", Name::ListAudit, Role::Operator),
+    board("list-tasks", Verb::ListTasks, Role::Observer),
+    board("get-task", Verb::GetTask, Role::Observer),
+    board("stats", Verb::Stats, Role::Observer),
+    board("list-agents", Verb::ListAgents, Role::Observer),
+    board("create-task", Verb::CreateTask, Role::Intake),
+    row("intake-task", Name::IntakeTask, Role::Intake),
+    board("claim-task", Verb::ClaimTask, Role::Agent),
+    board("heartbeat", Verb::Heartbeat, Role::Agent),
+    board("transition-task", Verb::TransitionTask, Role::Agent),
+    board("cancel-task", Verb::CancelTask, Role::Operator),
+    board("retry-task", Verb::RetryTask, Role::Operator),
+    board("pause-agent", Verb::PauseAgent, Role::Operator),
+    board("resume-agent", Verb::ResumeAgent, Role::Operator),
 ];
+
+const fn board(word: &'static str, verb: Verb, role: Role) -> Row {
+    row(word, Name::Board(verb), role)
+}
+
+impl Row {
+    /// Whether the command changes something that the audit log is to tell of. A heartbeat comes
+    /// every few minutes and changes only how long a claim holds.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        let looks =
+            self.role == Role::Observer || matches!(self.name, Name::Audit | Name::ListAudit);
+        !looks && self.name != Name::Board(Verb::Heartbeat)
+    }
+}
 
 /// Whether somebody with `has` may use a command for `needs`. Reading is for every role; intake
 /// and agent are beside each other.
@@ -83,12 +120,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_operators_change_anything() {
+    fn each_role_has_what_it_reads_and_its_own_and_operators_have_all() {
         for has in [Role::Observer, Role::Intake, Role::Agent, Role::Operator] {
             for r in &COMMANDS {
                 let may = allows(has, r.role);
-                let reads = r.role == Role::Observer;
-                assert_eq!(may, reads || has == Role::Operator, "{has:?} {}", r.word);
+                let own = r.role == Role::Observer || r.role == has;
+                assert_eq!(may, own || has == Role::Operator, "{has:?} {}", r.word);
             }
         }
     }

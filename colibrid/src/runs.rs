@@ -12,6 +12,7 @@ use mio::Token;
 use serde_json::{json, Value};
 
 use crate::attempt::{step, Effect, Happened, Stage};
+use crate::board::failure::StopWhy;
 use crate::engine::{Answer, Engine, Out, Promise};
 use crate::event::{exit_value, of_record, proof, Event};
 use crate::glasspane::Pane;
@@ -38,6 +39,17 @@ pub struct Waiting {
     until: Instant,
 }
 
+/// The task on the board that a run is an attempt at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskTag {
+    /// Its number.
+    pub task: u64,
+    /// The claim by which the run holds it.
+    pub claim: u64,
+    /// Where it came from and answers go.
+    pub reply_to: Option<Value>,
+}
+
 /// A run that has not ended.
 pub struct Live {
     /// Run and attempt.
@@ -48,6 +60,8 @@ pub struct Live {
     pub journal_seq: u64,
     /// The connection to its monitor.
     pub monitor: Option<Token>,
+    /// Its task on the board, if it has one.
+    pub task: Option<TaskTag>,
     /// Where its attempt stands.
     pub(crate) stage: Stage,
     /// When the attempt comes to its next step by itself.
@@ -79,6 +93,7 @@ impl Live {
             pane,
             journal_seq: 0,
             monitor: None,
+            task: None,
             stage: Stage::Starting,
             deadline: None,
             stop_wanted: false,
@@ -164,9 +179,14 @@ impl Engine {
 
     /// Emits an event about a living run, now.
     pub(crate) fn tell(&mut self, run: u64, kind: &'static str, fields: Value) {
+        self.tell_at(run, sys::wall_ms(), kind, fields);
+    }
+
+    /// The same of a moment that is in the pane, too.
+    fn tell_at(&mut self, run: u64, at_ms: u64, kind: &'static str, fields: Value) {
         if let Some(l) = self.runs.get(&run) {
-            let event = Event::new(run, l.key.attempt, sys::wall_ms(), kind, fields);
-            self.emit(&event);
+            let event = Event::new(run, l.key.attempt, at_ms, kind, fields);
+            self.emit(&event.of_task(l.task.as_ref()));
         }
     }
 
@@ -181,9 +201,12 @@ impl Engine {
         let was_stalled = l.pane.stalled;
         let changed = l.pane.apply(entry);
         let attempt = l.key.attempt;
+        let task = l.task.clone();
         let mut events = Vec::new();
-        let mut event =
-            |kind, fields| events.push(Event::new(run, attempt, entry.at_ms, kind, fields));
+        let mut event = |kind, fields| {
+            let event = Event::new(run, attempt, entry.at_ms, kind, fields);
+            events.push(event.of_task(task.as_ref()));
+        };
         if was_stalled {
             event("unstalled", json!({}));
         }
@@ -193,13 +216,15 @@ impl Engine {
         if changed {
             event("state", l.pane.state_fields());
         }
+        let mut begun = false;
         if let Record::Did {
             command: Command::Prompt,
             token: PROMPT_TOKEN,
-            ..
+            error,
         } = &entry.record
         {
             l.prompt = None;
+            begun = error.is_empty();
         }
         let (prompted, pane) = (l.prompt.is_none(), l.pane.stored());
         for e in &events {
@@ -210,6 +235,9 @@ impl Engine {
             .progress(run, attempt, entry.seq, prompted, &pane)
             .and_then(|()| self.store_details(run, attempt, &entry.record));
         self.note_db(stored);
+        if let (true, Some(tag)) = (begun, &task) {
+            self.task_started(tag);
+        }
         match &entry.record {
             Record::Did { token, error, .. } => self.command_done(run, *token, error),
             Record::Ended(e) => self.ended(run, e),
@@ -236,9 +264,11 @@ impl Engine {
         }
     }
 
-    fn note_db(&self, result: crate::store::DbResult<()>) {
+    /// What belongs together: if a part could not be stored, the commit at the end of the turn fails
+    /// and deals with that.
+    pub(crate) fn note_db(&self, result: crate::store::DbResult<()>) {
         if let Err(e) = result {
-            // The commit at the end of the turn fails too and deals with it.
+            self.store.spoil();
             libcolibri::error!("cannot store a record: {e}");
         }
     }
@@ -341,13 +371,14 @@ impl Engine {
             }
             Effect::Release => self.out.push_back(Out::Spawnd(ToSpawnd::Release { key })),
             Effect::NoteLost => {
-                l.pane.lost(sys::wall_ms());
+                let now = sys::wall_ms();
+                l.pane.lost(now);
                 let (pane, fields) = (l.pane.stored(), l.pane.state_fields());
                 info!("run {run}: its monitor is lost");
                 self.concluded = true;
                 let stored = self.store.save_pane(run, &pane);
                 self.note_db(stored);
-                self.tell(run, "state", fields);
+                self.tell_at(run, now, "state", fields);
             }
             Effect::Finish => self.finish(run),
         }
@@ -357,10 +388,11 @@ impl Engine {
     pub(crate) fn not_started(&mut self, key: RunKey, why: &str) {
         self.if_current(key, |e| {
             if let Some(l) = e.runs.get_mut(&key.run) {
-                l.pane.not_started(why, sys::wall_ms());
+                let now = sys::wall_ms();
+                l.pane.not_started(why, now);
                 let fields = l.pane.state_fields();
                 info!("run {}: {why}", key.run);
-                e.tell(key.run, "state", fields);
+                e.tell_at(key.run, now, "state", fields);
             }
             e.happened(key.run, Happened::Refused);
         });
@@ -385,7 +417,10 @@ impl Engine {
         info!("run {run} ended: {}", l.pane.state.as_str());
         let stored = self.store.end(run, l.key.attempt, at_ms, &l.pane.stored());
         self.note_db(stored);
-        self.emit(&Event::new(run, l.key.attempt, at_ms, "ended", fields));
+        self.task_run_ended(&l, end.map(|e| e.exit));
+        let ended = Event::new(run, l.key.attempt, at_ms, "ended", fields);
+        self.emit(&ended.of_task(l.task.as_ref()));
+        self.desk.touched = true;
         match self.store.expire(self.config.limits.runs_kept) {
             Ok(gone) => self.expired.extend(gone),
             Err(e) => self.note_db(Err(e)),
@@ -402,7 +437,7 @@ impl Engine {
     }
 
     /// Somebody wants the end of a run. `false` when it was wanted before.
-    pub(crate) fn want_stop(&mut self, run: u64, by: Value) -> bool {
+    pub(crate) fn want_stop(&mut self, run: u64, why: StopWhy, by: Value) -> bool {
         let Some(l) = self.runs.get_mut(&run) else {
             return false;
         };
@@ -410,7 +445,11 @@ impl Engine {
             return false;
         }
         l.pane.stopping = true;
+        let task = l.task.clone();
         self.concluded = true;
+        if let Some(tag) = &task {
+            self.note_stop(tag, why);
+        }
         let stored = self.store.want_stop(run);
         self.note_db(stored);
         self.tell(run, "stop-wanted", by);
@@ -422,7 +461,7 @@ impl Engine {
     pub(crate) fn stop_all(&mut self) {
         let all: Vec<u64> = self.runs.keys().copied().collect();
         for run in all {
-            self.want_stop(run, json!({"by": "suite"}));
+            self.want_stop(run, StopWhy::Suite, json!({"by": "suite"}));
         }
     }
 

@@ -1,20 +1,22 @@
 //! Requests of clients: what each command does.
 
-use libcolibri::config::OnSettled;
+use libcolibri::config::{OnSettled, Role};
 use libcolibri::msg::{RunKey, ToMonitor};
 use libcolibri::state::{Accounting, Container};
 use libcolibri::{debug, sys, warn};
 use mio::Token;
 use serde_json::{json, Value};
 
+use crate::board::failure::StopWhy;
+use crate::board::Actor;
 use crate::clients::{Line, Subscription, OUT_LOW};
 use crate::engine::{Answer, Engine, Promise};
 use crate::event::Event;
 use crate::glasspane::{snapshot, Pane};
-use crate::request::{open, ListRuns, Refusal, Request, SpawnAgent, Subscribe};
+use crate::request::{open, ListRuns, Refusal, Request, SpawnAgent, Subscribe, Target};
 use crate::roles::allows;
 use crate::runs::Live;
-use crate::store::{NewRun, RunFilter, RunRow};
+use crate::store::{DbResult, NewRun, RunFilter, RunRow};
 use crate::time::rfc3339;
 use crate::views;
 
@@ -105,12 +107,36 @@ impl Engine {
             }
             debug!("{} by uid {uid}", row.word);
         }
+        let actor = Actor {
+            role: role.as_str(),
+            uid: Some(uid),
+        };
+        let row = envelope.row.as_ref().ok().copied();
+        let audited = row.filter(|r| r.is_audited());
+        let audited = audited.map(|r| (r.word, envelope.object()));
+        let before = std::mem::take(&mut self.concluded);
         let outcome = match envelope.request() {
-            Ok(r) => self.perform(token, uid, &id, r),
+            Ok(r) => self.perform(token, actor, &id, r),
             Err(why) => Err(why),
         };
+        // Something that cannot be taken back was done to a living run.
+        let done = self.concluded;
+        self.concluded |= before;
+        if let (Ok(data), Some((word, object))) = (&outcome, audited) {
+            self.remember(actor, word, object, data.as_ref(), done);
+        }
+        let promise = match row {
+            Some(_) if done => Promise::Stored,
+            Some(r) if r.role != Role::Observer => Promise::Accepted,
+            _ => Promise::Nothing,
+        };
         match outcome {
-            Ok(Some(data)) => self.answer(token, id, Ok(data)),
+            Ok(Some(data)) => self.answers.push(Answer {
+                client: token,
+                id,
+                outcome: Ok(data),
+                promise,
+            }),
             Ok(None) => {}
             Err(why) => self.refuse(token, id, why),
         }
@@ -120,10 +146,11 @@ impl Engine {
     fn perform(
         &mut self,
         token: Token,
-        uid: u32,
+        actor: Actor,
         id: &Option<Value>,
         request: Request,
     ) -> Result<Option<Value>, Refusal> {
+        let uid = actor.uid.unwrap_or(0);
         match request {
             Request::Ping => Ok(Some(json!({}))),
             Request::Status
@@ -143,29 +170,29 @@ impl Engine {
                 let pane = self.pane_of(&row);
                 Ok(Some(views::run_in_full(&row, &pane)))
             }
-            Request::SpawnAgent(s) => self.spawn_agent(token, uid, id, s).map(|()| None),
-            Request::StopAgent(r) => {
-                let data = self.stop_agent(r.run, uid)?;
-                self.answers.push(Answer {
-                    client: token,
-                    id: id.clone(),
-                    outcome: Ok(data),
-                    promise: Promise::Stored,
-                });
-                Ok(None)
+            Request::SpawnAgent(s) => Ok(Some(self.spawn_agent(uid, s)?)),
+            Request::StopAgent(t) => {
+                let run = self.target(t)?;
+                Ok(Some(self.stop_agent(run, uid)?))
             }
-            Request::Steer(s) => self.wait_for(token, id, s.run, |t| ToMonitor::Steer {
+            Request::Steer(s) => self.wait_for(token, id, s.target(), |t| ToMonitor::Steer {
                 token: t,
                 text: s.message,
             }),
-            Request::Abort(r) => self.wait_for(token, id, r.run, |t| ToMonitor::Abort { token: t }),
-            Request::Answer(run, request, reply) => {
-                self.wait_for(token, id, run, |t| ToMonitor::Answer {
+            Request::Abort(r) => self.wait_for(token, id, r, |t| ToMonitor::Abort { token: t }),
+            Request::Answer(target, request, reply) => {
+                self.wait_for(token, id, target, |t| ToMonitor::Answer {
                     token: t,
                     request,
                     reply,
                 })
             }
+            Request::ListAudit(l) => Ok(Some(self.list_audit(&l)?)),
+            Request::Intake(i) => {
+                let taken = self.intake(token, actor, id, *i);
+                self.unless_half(taken)
+            }
+            Request::Board(ask) => Ok(Some(self.board(actor, ask)?)),
         }
     }
 
@@ -195,34 +222,30 @@ impl Engine {
         }
     }
 
-    fn wait_for(
+    pub(crate) fn wait_for(
         &mut self,
         token: Token,
         id: &Option<Value>,
-        run: u64,
+        target: Target,
         make: impl FnOnce(u64) -> ToMonitor,
     ) -> Result<Option<Value>, Refusal> {
+        let run = self.target(target)?;
         self.command(run, token, id.clone(), make)?;
+        self.concluded = true;
         if let Some(c) = self.clients.get(token) {
             c.busy = true;
         }
         Ok(None)
     }
 
-    fn spawn_agent(
-        &mut self,
-        client: Token,
-        uid: u32,
-        id: &Option<Value>,
-        s: SpawnAgent,
-    ) -> Result<(), Refusal> {
+    fn spawn_agent(&mut self, uid: u32, s: SpawnAgent) -> Result<Value, Refusal> {
         if self.ending {
             return Err(Refusal::new("unavailable", "the suite is stopping"));
         }
         if let Some(s) = &self.stuck {
             return Err(s.refusal());
         }
-        let Some((_, profile)) = self.config.profile(&s.profile) else {
+        let Some((at, profile)) = self.config.profile(&s.profile) else {
             let message = format!(
                 "there is no profile {:?}",
                 libcolibri::record::clip(&s.profile, 64)
@@ -235,39 +258,76 @@ impl Engine {
             return Err(Refusal::new("too-many", message));
         }
         self.need_descriptor()?;
+        let agent = profile.agent.clone();
+        let accepted = self.accept_run(at, &agent, s.prompt, uid, None);
+        let (key, seq) = accepted.map_err(|e| unavailable(&e))?;
+        Ok(json!({"run": key.run, "attempt": key.attempt, "seq": seq}))
+    }
+
+    /// Accepts a run by the profile of this index; it begins with the commit. Returns its key and
+    /// the number of its first event.
+    pub(crate) fn accept_run(
+        &mut self,
+        profile: u32,
+        agent: &str,
+        prompt: String,
+        by_uid: u32,
+        of_task: Option<u64>,
+    ) -> DbResult<(RunKey, u64)> {
+        let profile = &self.config.profiles[profile as usize];
         let now = sys::wall_ms();
         let nobody = RunKey { run: 0, attempt: 0 };
-        let mut pane = Pane::new(nobody, &profile.agent, &profile.name, now);
+        let mut pane = Pane::new(nobody, agent, &profile.name, now);
         pane.stays = profile.on_settled == OnSettled::Stay;
-        let ids = self.store.accept(&NewRun {
+        let (run, attempt) = self.store.accept(&NewRun {
             profile: &pane.profile,
             agent: &pane.agent,
-            prompt: &s.prompt,
-            by_uid: uid,
+            prompt: &prompt,
+            by_uid,
             at_ms: now,
             pane: &pane.stored(),
-        });
-        let (run, attempt) = ids.map_err(|e| unavailable(&e))?;
+            of_task,
+        })?;
         (pane.run, pane.attempt) = (run, attempt);
-        let stored = self.store.save_pane(run, &pane.stored());
-        stored.map_err(|e| unavailable(&e))?;
-        let fields = json!({"profile": pane.profile, "agent": pane.agent, "by_uid": uid});
+        self.store.save_pane(run, &pane.stored())?;
+        let mut fields = json!({"profile": pane.profile, "agent": pane.agent, "by_uid": by_uid});
+        if let (Some(o), Some(task)) = (fields.as_object_mut(), of_task) {
+            o.insert("task".into(), task.into());
+        }
         let seq = self.emit(&Event::new(run, attempt, now, "run-created", fields));
         let key = RunKey { run, attempt };
         self.accepted
-            .push(Live::new(&self.config, key, pane, s.prompt));
-        self.answers.push(Answer {
-            client,
-            id: id.clone(),
-            outcome: Ok(json!({"run": run, "attempt": attempt, "seq": seq})),
-            promise: Promise::Accepted,
-        });
-        Ok(())
+            .push(Live::new(&self.config, key, pane, prompt));
+        Ok((key, seq))
+    }
+
+    /// The run that a command is for: of a task, the one that is alive.
+    pub(crate) fn target(&self, t: Target) -> Result<u64, Refusal> {
+        let Some(task) = t.task_id else {
+            return Ok(t.run.unwrap_or(0));
+        };
+        let of_task = |l: &&Live| l.task.as_ref().is_some_and(|tag| tag.task == task);
+        if let Some(l) = self.runs.values().find(of_task) {
+            return Ok(l.key.run);
+        }
+        match self.store.task(task) {
+            Ok(Some(t)) => {
+                let message = format!("task {task} is {}: no run is alive", t.status.as_str());
+                Err(Refusal::new("conflict", message))
+            }
+            Ok(None) => Err(Refusal::new(
+                "not-found",
+                format!("there is no task {task}"),
+            )),
+            Err(e) => Err(unavailable(&e)),
+        }
     }
 
     fn stop_agent(&mut self, run: u64, uid: u32) -> Result<Value, Refusal> {
         if self.runs.contains_key(&run) {
-            self.want_stop(run, json!({ "by_uid": uid }));
+            // Also when it was wanted before: that may not be stored yet.
+            self.concluded = true;
+            self.want_stop(run, StopWhy::Run, json!({ "by_uid": uid }));
             return Ok(json!({"run": run, "state": "stopping"}));
         }
         if self.accepted.iter().any(|l| l.key.run == run) {
@@ -454,6 +514,7 @@ impl Engine {
             "warnings": self.all_warnings(),
             "seq": self.ring.published(),
             "runs": {"alive": self.runs.len(), "limit": self.config.limits.runs, "total": total},
+            "tasks": self.columns()?,
             "attention": panes.iter().filter(|p| p.needs_attention()).count(),
             "stopping": self.ending,
             "profiles": self.config.profiles.iter().map(|p| &p.name).collect::<Vec<_>>(),

@@ -1,6 +1,7 @@
 //! Everything that needs names or root, in the order of main.rs: directories, the lock, the
 //! public socket, the other daemons, the drop.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use libcolibri::chan;
-use libcolibri::config::{group_id, Config, Ids, RoleTable};
+use libcolibri::config::{group_id, Config, Holder, Ids, RoleTable, Subject};
 use libcolibri::error::{cannot, Context, Fatal, Result};
 use libcolibri::log::{self, Target};
 use libcolibri::signals::Signals;
@@ -41,6 +42,8 @@ pub struct Names {
     pub schedd: Ids,
     /// Roles on the public socket.
     pub roles: RoleTable,
+    /// Who speaks for each external agent.
+    pub agents: BTreeMap<String, Vec<u32>>,
     /// Host name, for snapshots.
     pub host: String,
 }
@@ -101,6 +104,7 @@ pub fn resolve(config: &Config) -> Result<Names> {
         monitor: ids(&config.user_monitor)?,
         schedd: ids(&config.user_schedd)?,
         roles: config.roles.resolve()?,
+        agents: speakers(config)?,
         host: nix::unistd::gethostname()
             .ok()
             .and_then(|h| h.into_string().ok())
@@ -114,6 +118,26 @@ pub fn resolve(config: &Config) -> Result<Names> {
         check_profile(config, &names, p)?;
     }
     Ok(names)
+}
+
+/// The users of each external agent, by number.
+fn speakers(config: &Config) -> Result<BTreeMap<String, Vec<u32>>> {
+    let mut all = BTreeMap::new();
+    for agent in &config.agents {
+        if let Holder::External(users) = &agent.holder {
+            let mut uids = Vec::with_capacity(users.len());
+            for user in users {
+                match user {
+                    Subject::Uid(n) => uids.push(*n),
+                    Subject::User(name) => uids.push(Ids::lookup(name)?.uid),
+                    // The config has none.
+                    Subject::Group(_) | Subject::Gid(_) => {}
+                }
+            }
+            all.insert(agent.name.clone(), uids);
+        }
+    }
+    Ok(all)
 }
 
 fn check_profile(config: &Config, names: &Names, p: &libcolibri::config::Profile) -> Result<()> {

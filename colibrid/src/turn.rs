@@ -1,7 +1,8 @@
 //! The end of a turn of the loop: one commit, then what waited for it.
 //!
 //! When the disk takes no writes, new work is refused by name and everything else goes on: what was
-//! concluded is kept and tried again until it is stored, and only then told to subscribers.
+//! concluded is kept and tried again until it is stored, and only then told to subscribers. What was
+//! decided on the board is not kept: it is decided again from what is stored then.
 
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,7 @@ impl Engine {
 
     /// Commits, then lets out what waited for it.
     pub(crate) fn end_turn(&mut self) -> Result<()> {
+        self.board_turn();
         if self.store_turn()? {
             for live in std::mem::take(&mut self.accepted) {
                 self.begin(live);
@@ -94,7 +96,8 @@ impl Engine {
     fn store_turn(&mut self) -> Result<bool> {
         // An event of a run that is not just being accepted is a conclusion, too.
         let new = |run| self.accepted.iter().any(|l| l.key.run == run);
-        let concluded = self.concluded || self.unstored.iter().any(|e| !new(e.run));
+        let concludes = |e: &Event| !e.is_of_board() && !new(e.run);
+        let concluded = self.concluded || self.unstored.iter().any(concludes);
         self.concluded = false;
         if self
             .stuck
@@ -111,6 +114,7 @@ impl Engine {
             (Ok(()), Some(s)) => {
                 info!("the database can be written again; nothing was lost");
                 self.unstored.clear();
+                self.board_wakes();
                 self.again.extend(s.deaf_to);
                 Ok(true)
             }
@@ -123,13 +127,14 @@ impl Engine {
                 Ok(false)
             }
             (Err(e), None) if !concluded => {
-                self.refuse_accepted(&e);
+                error!("cannot store new work: {e}");
+                self.refuse_decided(&e);
                 self.store.give_up();
                 Ok(true)
             }
             (Err(e), None) if can_wait(&e) => {
                 error!("cannot store what happened: {e}; it is kept and tried again");
-                self.refuse_accepted(&e);
+                self.refuse_decided(&e);
                 self.stuck = Some(Stuck::new(e.to_string()));
                 Ok(false)
             }
@@ -137,15 +142,16 @@ impl Engine {
         }
     }
 
-    /// Acceptances are refused by name; the other events of this turn move up to their numbers.
-    fn refuse_accepted(&mut self, e: &rusqlite::Error) {
+    /// New work is refused by name and the board's moves are undone; the other events of this turn
+    /// move up to their numbers.
+    fn refuse_decided(&mut self, e: &rusqlite::Error) {
         let mut events = std::mem::take(&mut self.unstored);
         let accepted = std::mem::take(&mut self.accepted);
-        if !accepted.is_empty() {
-            error!("cannot store new work: {e}");
-        }
-        events.retain(|e| accepted.iter().all(|l| l.key.run != e.run));
-        self.store.give_up_acceptances();
+        let new = |run| accepted.iter().any(|l| l.key.run == run);
+        events.retain(|e| !e.is_of_board() && !new(e.run));
+        self.expired.clear();
+        self.board_rests();
+        self.store.give_up_decisions();
         self.ring.forget_unpublished();
         for event in &events {
             self.emit(event);

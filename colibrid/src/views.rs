@@ -5,7 +5,7 @@ use serde_json::{json, Value};
 
 use crate::event::{dollars, or_null, phase};
 use crate::glasspane::Pane;
-use crate::store::RunRow;
+use crate::store::{AuditRow, RunRow};
 use crate::time::rfc3339;
 
 /// Longest title: the first line of a prompt, in bytes.
@@ -30,6 +30,7 @@ pub fn run(row: &RunRow, pane: &Pane) -> Value {
         "ended": row.ended_ms.is_some(),
         "wanted": row.wanted,
         "by_uid": row.by_uid,
+        "task": row.of_task,
         "exit": json_text(row.exit.as_deref()),
         "cost_usd": dollars(&pane.usage),
     })
@@ -56,6 +57,19 @@ pub fn run_in_full(row: &RunRow, pane: &Pane) -> Value {
         v.extend(more);
     }
     v
+}
+
+/// An entry of the audit log.
+#[must_use]
+pub fn audit(row: &AuditRow) -> Value {
+    json!({
+        "entry": row.entry,
+        "at": rfc3339(row.at_ms),
+        "uid": row.uid,
+        "role": row.role,
+        "command": row.command,
+        "object": json_text(Some(&row.object)),
+    })
 }
 
 /// A value that is stored as text.

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use colibrid::roles::COMMANDS;
+use colibrid::roles::{allows, COMMANDS};
 use libcolibri::config::Role;
 
-/// The rows of the table in the section on roles: command, others, operator.
-fn rows(page: &str) -> Vec<(String, bool, bool)> {
+/// The columns of the table in the section on roles.
+const ROLES: [Role; 4] = [Role::Observer, Role::Intake, Role::Agent, Role::Operator];
+
+/// The rows of the table in the section on roles: the command, and who may use it.
+fn rows(page: &str) -> Vec<(String, [bool; 4])> {
     let section = page
         .split("\n.Ss Roles\n")
         .nth(1)
@@ -23,7 +26,7 @@ fn rows(page: &str) -> Vec<(String, bool, bool)> {
                 "no" => false,
                 other => panic!("{l}: {other}"),
             };
-            (cells[0].to_owned(), yes(1), yes(2))
+            (cells[0].to_owned(), [1, 2, 3, 4].map(yes))
         })
         .collect()
 }
@@ -33,9 +36,9 @@ fn the_manual_has_the_table_of_commands() {
     let dir = std::env::var("CARGO_MANIFEST_DIR").unwrap();
     let page = Path::new(&dir).join("../man/colibri-protocol.7");
     let page = std::fs::read_to_string(page).unwrap();
-    let code: Vec<(String, bool, bool)> = COMMANDS
+    let code: Vec<(String, [bool; 4])> = COMMANDS
         .iter()
-        .map(|r| (r.word.to_owned(), r.role == Role::Observer, true))
+        .map(|r| (r.word.to_owned(), ROLES.map(|has| allows(has, r.role))))
         .collect();
     assert_eq!(rows(&page), code);
 }

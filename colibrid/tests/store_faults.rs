@@ -39,6 +39,7 @@ fn accept(store: &Store, prompt: &str) -> (u64, u64) {
         by_uid: 1,
         at_ms: 5,
         pane: "{}",
+        of_task: None,
     };
     store.accept(&new).expect("in memory")
 }
@@ -99,7 +100,7 @@ fn a_refused_commit_leaves_nothing_and_loses_nothing() {
         drop(killed);
         // The new work is refused; its event's number goes to the next one.
         if step % 2 == 0 {
-            store.give_up_acceptances();
+            store.give_up_decisions();
             store.add_event(2, old, "second", 1000).expect("kept");
         }
         store.commit().expect("stored");

@@ -1,9 +1,11 @@
 //! One function per command.
 
+mod board;
 mod check;
 mod control;
 mod explain;
 mod follow;
+mod intake;
 mod offline;
 mod read;
 mod run;
@@ -37,6 +39,11 @@ pub fn dispatch(mut session: Session, command: Command) -> Result<()> {
         Command::Snapshot => read::snapshot(s),
         Command::Runs(args) => read::runs(s, &args),
         Command::Show { run } => read::show(s, run),
+        Command::Intake { file } => intake::intake(s, &file),
+        Command::Audit(args) => board::audit(s, &args),
+        Command::Board => board::board(s),
+        Command::Task(command) => board::task(s, &command),
+        Command::Agent(command) => board::agent(s, &command),
         Command::Explain { run } => explain::explain(s, run),
         Command::Check { deep } => check::check(s, deep),
         Command::Run(args) => run::run(s, &args),

@@ -52,7 +52,11 @@ pub fn question(run: u64, d: &Dialog, style: &Style) -> String {
 #[must_use]
 pub fn event(e: &Event, style: &Style) -> String {
     let kind = pad(&clean(&e.kind), 11);
-    let head = format!("{} {:>6} run {:<4} {kind} ", clock(&e.at), e.seq, e.run);
+    let run = match e.run {
+        0 => String::from("-"),
+        run => format!("run {run}"),
+    };
+    let head = format!("{} {:>6} {run:<8} {kind} ", clock(&e.at), e.seq);
     let details = clean(&details(e));
     let text = fit(format!("{head}{details}").trim_end(), COLUMNS);
     // The colour goes in last: it has no width.
@@ -125,6 +129,15 @@ fn details(e: &Event) -> String {
             }
         }
         "answer" => e.text.clone(),
+        "task" => {
+            let task = e.task.unwrap_or(0);
+            let agent = match (e.status.as_str(), e.agent.as_str()) {
+                ("claimed", agent) if !agent.is_empty() => format!(" for {agent}"),
+                _ => String::new(),
+            };
+            let why = why(e.reason.as_ref());
+            format!("{task} {}{agent}{why} - {}", e.status, e.dialog.title)
+        }
         "did" => match e.error.as_ref().filter(|w| !w.is_empty()) {
             Some(error) => format!("{} refused: {error}", e.command),
             None => e.command.clone(),

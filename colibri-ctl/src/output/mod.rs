@@ -1,6 +1,7 @@
 //! What the program prints: text for people, or colibrid's own JSON. Each command says once how its data
 //! look as text; that JSON was asked for is decided here.
 
+pub mod board;
 pub mod events;
 pub mod json;
 pub mod summary;

@@ -261,7 +261,7 @@ fn proof_words(proof: &str) -> &str {
 }
 
 /// A titled block of somebody's text, each line indented; nothing without text.
-fn block(out: &mut String, title: &str, text: &str) {
+pub(super) fn block(out: &mut String, title: &str, text: &str) {
     if !text.is_empty() {
         let _ = writeln!(out, "\n{title}");
         indent(out, text);

@@ -5,10 +5,15 @@
 //! is opened by the first write of a turn of the loop and committed at its end, so that what
 //! arrives together shares one sync.
 
+mod audit;
+mod claims;
 mod events;
 mod evidence;
 mod pending;
+mod queue;
 mod runs;
+mod tasks;
+mod updates;
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
@@ -19,10 +24,23 @@ use libcolibri::config::Paths;
 use libcolibri::error::{Fatal, Result};
 use libcolibri::formats::DATABASE as SCHEMA;
 use libcolibri::sys;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use pending::Sort;
+
+pub use audit::{AuditFilter, AuditRow, NewAudit};
+pub use claims::{AgentRecord, ClaimRow, NewClaim};
 pub use pending::can_wait;
 pub use runs::{AttemptRow, EndRow, NewRun, RunFilter, RunRow};
+pub use tasks::{LogRow, NewTask, TaskFilter, TaskRow};
+
+/// From each version of the schema to the next, beginning with an empty database.
+const MIGRATIONS: [&[&str]; SCHEMA as usize] = [
+    &[TABLES],
+    &[tasks::TABLES, claims::TABLES],
+    &[audit::TABLES],
+    &[updates::TABLES],
+];
 
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.
 const WAL_LIMIT: i64 = 16 * 1024 * 1024;
@@ -131,10 +149,14 @@ impl Store {
         let version: i64 = self
             .db
             .pragma_query_value(None, "user_version", |r| r.get(0))?;
-        if version == 0 {
-            self.db.execute_batch(&format!(
-                "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;"
-            ))?;
+        for (at, tables) in MIGRATIONS.iter().enumerate() {
+            let next = at as i64 + 1;
+            if next > version {
+                let sql = tables.concat();
+                self.db.execute_batch(&format!(
+                    "BEGIN IMMEDIATE; {sql} PRAGMA user_version = {next}; COMMIT;"
+                ))?;
+            }
         }
         Ok(())
     }
@@ -157,6 +179,29 @@ impl Store {
         self.stuck.set(true);
         self.db
             .query_row("SELECT randomblob(8), count(*) FROM meta", [], |_| Ok(()))
+    }
+
+    /// Notes what the tasks' agents were computed from; whether that has changed.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn new_generation(&self, generation: u64) -> DbResult<bool> {
+        let now = generation.to_string();
+        let before: Option<String> = self
+            .db
+            .prepare_cached("SELECT value FROM meta WHERE key = 'generation'")?
+            .query_row([], |r| r.get(0))
+            .optional()?;
+        if before.as_ref() == Some(&now) {
+            return Ok(false);
+        }
+        self.write(
+            Sort::Decision,
+            "INSERT INTO meta VALUES ('generation', ?1)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            &[&now],
+        )?;
+        Ok(true)
     }
 
     /// Makes sure that a transaction is open.
@@ -260,7 +305,7 @@ pub fn descriptors(paths: &Paths) -> std::io::Result<Vec<(RawFd, &'static str)>>
 mod tests {
     use super::*;
 
-    fn scratch(name: &str) -> Paths {
+    pub(super) fn scratch(name: &str) -> Paths {
         let dir = std::env::temp_dir().join(format!("colibri-store-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         let paths = Paths {
@@ -280,6 +325,7 @@ mod tests {
             by_uid: 1,
             at_ms: 5,
             pane: "{}",
+            of_task: None,
         };
         store.accept(&new).unwrap()
     }
@@ -316,6 +362,45 @@ mod tests {
         let e = Store::open(&paths).err().unwrap();
         assert!(e.message.contains("newer Colibri"), "{e}");
         assert_eq!(std::fs::read(paths.database()).unwrap(), before);
+    }
+
+    #[test]
+    fn an_older_schema_is_carried_over_with_what_it_holds() {
+        let paths = scratch("older");
+        let db = Connection::open(paths.database()).unwrap();
+        db.execute_batch(TABLES).unwrap();
+        let run = "INSERT INTO runs (profile, agent, prompt, by_uid, created_ms, pane)
+                   VALUES ('p', 'a', 'x', 1, 5, '{}')";
+        db.execute(run, []).unwrap();
+        let attempt = "INSERT INTO attempts (run, phase, started_ms) VALUES (1, 'ended', 5)";
+        db.execute(attempt, []).unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        drop(db);
+        let store = Store::open(&paths).unwrap();
+        assert_eq!(store.run(1).unwrap().unwrap().of_task, None);
+        assert!(store.task_counts().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_belongs_together_is_stored_whole_or_not_at_all() {
+        let store = Store::open(&scratch("spoilt")).unwrap();
+        let (old, attempt) = accept(&store);
+        store.commit().unwrap();
+        store.progress(old, attempt, 5, true, "{}").unwrap();
+        accept(&store);
+        store.spoil();
+        // Nothing more is decided in this turn; what is concluded is kept.
+        assert!(store.give_reason(1, "").is_ok() && store.new_generation(7).is_err());
+        store.end(old, attempt, 9, "{}").unwrap();
+        assert!(can_wait(&store.commit().unwrap_err()) && store.is_stuck());
+        store.give_up_decisions();
+        store.commit().unwrap();
+        let row = store.run(old).unwrap().unwrap();
+        assert_eq!((row.journal_seq, row.ended_ms), (5, Some(9)));
+        assert!(store.run(old + 1).unwrap().is_none());
+        let (run, _) = accept(&store);
+        store.commit().unwrap();
+        assert!(store.run(run).unwrap().is_some());
     }
 
     #[test]

@@ -13,8 +13,9 @@ use super::{DbResult, Store};
 pub(super) enum Sort {
     /// A conclusion: it stays.
     Conclusion,
-    /// New work, which is refused when it cannot be stored.
-    Acceptance,
+    /// New work and the moves of the board, which were decided on what is stored: refused by name
+    /// or decided again when they cannot be stored, never kept.
+    Decision,
     /// An event, which gets another number when others are taken back.
     Event,
 }
@@ -26,7 +27,8 @@ pub(super) struct Write {
     values: Vec<Value>,
 }
 
-/// Whether waiting can help: the disk is full or fails, or there is no memory.
+/// Whether waiting can help: the disk is full or fails, or there is no memory; or it was only the
+/// decisions of the turn that could not be made, without which the rest can be stored.
 #[must_use]
 pub fn can_wait(e: &rusqlite::Error) -> bool {
     matches!(
@@ -36,8 +38,15 @@ pub fn can_wait(e: &rusqlite::Error) -> bool {
                 | ErrorCode::SystemIoFailure
                 | ErrorCode::OutOfMemory
                 | ErrorCode::CannotOpen
+                | ErrorCode::OperationAborted
         )
     )
+}
+
+/// The error of what is not even tried.
+fn aborted(why: &str) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT);
+    rusqlite::Error::SqliteFailure(code, Some(why.to_owned()))
 }
 
 fn owned(value: &&dyn ToSql) -> DbResult<Value> {
@@ -61,23 +70,44 @@ impl Store {
         sql: &'static str,
         values: &[&dyn ToSql],
     ) -> DbResult<()> {
+        let kept_only = !self.takes_decisions();
+        if kept_only && sort == Sort::Decision {
+            return Err(aborted("what it follows from is not stored yet"));
+        }
         let values = values.iter().map(owned).collect::<DbResult<Vec<_>>>()?;
         let write = Write { sort, sql, values };
-        let done = match self.stuck.get() || self.failed.borrow().is_some() {
+        let done = match kept_only {
             true => Ok(()),
             false => self.begin().and_then(|()| self.execute(&write)),
         };
         self.kept.set(self.kept.get() + write.size());
         self.pending.borrow_mut().push(write);
         if let Err(e) = done {
-            let again = rusqlite::Error::SqliteFailure(
-                rusqlite::ffi::Error::new(e.sqlite_error().map_or(1, |e| e.extended_code)),
-                Some(e.to_string()),
-            );
+            let code = e.sqlite_error().map_or(1, |e| e.extended_code);
+            let code = rusqlite::ffi::Error::new(code);
+            let again = match sort {
+                // It will not be tried again.
+                Sort::Decision if !can_wait(&e) => aborted(&e.to_string()),
+                _ => rusqlite::Error::SqliteFailure(code, Some(e.to_string())),
+            };
             self.failed.replace(Some(again));
             return Err(e);
         }
         Ok(())
+    }
+
+    /// Whether the database shows all that was concluded, so that something can be decided on it.
+    #[must_use]
+    pub fn takes_decisions(&self) -> bool {
+        !self.stuck.get() && self.failed.borrow().is_none()
+    }
+
+    /// Of the decisions of this turn, one was made by half: none of them is stored.
+    pub fn spoil(&self) {
+        if self.open.get() {
+            let half = || aborted("a decision was made by half");
+            self.failed.borrow_mut().get_or_insert_with(half);
+        }
     }
 
     fn execute(&self, w: &Write) -> DbResult<()> {
@@ -126,13 +156,13 @@ impl Store {
         self.db.execute_batch("COMMIT")
     }
 
-    /// Gives up what would accept new work, after a commit that failed. Everything that was
-    /// concluded in the same turn stays, but for its events, which get new numbers.
-    pub fn give_up_acceptances(&self) {
+    /// Gives up what was decided, after a commit that failed. Everything that was concluded in the
+    /// same turn stays, but for its events, which get new numbers.
+    pub fn give_up_decisions(&self) {
         self.forget(|sort| sort == Sort::Conclusion);
     }
 
-    /// Gives up everything: nothing but acceptances was to be written. The store is as it was.
+    /// Gives up everything: nothing but decisions was to be written. The store is as it was.
     pub fn give_up(&self) {
         self.forget(|_| false);
         self.stuck.set(false);

@@ -23,6 +23,8 @@ pub struct NewRun<'a> {
     pub at_ms: u64,
     /// The pane as JSON.
     pub pane: &'a str,
+    /// The task that it is an attempt at.
+    pub of_task: Option<u64>,
 }
 
 /// An attempt that has not ended, with what is needed to go on with its run.
@@ -43,6 +45,8 @@ pub struct AttemptRow {
     pub stop_wanted: bool,
     /// The pane as JSON.
     pub pane: String,
+    /// The task on the board that it is an attempt at.
+    pub of_task: Option<u64>,
 }
 
 /// A run for display.
@@ -79,6 +83,8 @@ pub struct RunRow {
     pub stream: (u64, u64, u64),
     /// Last journal record that was stored.
     pub journal_seq: u64,
+    /// The task on the board that it is an attempt at.
+    pub of_task: Option<u64>,
 }
 
 /// The result of a run.
@@ -105,7 +111,7 @@ pub struct RunFilter {
 
 const COLUMNS: &str = "r.run, a.attempt, r.profile, r.agent, r.prompt, r.by_uid, r.created_ms,
     r.wanted, r.ended_ms, r.pane, r.answer, r.stderr, r.exit, r.proof, r.lines, r.bytes,
-    r.malformed, a.journal_seq
+    r.malformed, a.journal_seq, r.task
     FROM runs r JOIN attempts a
       ON a.attempt = (SELECT max(attempt) FROM attempts WHERE run = r.run)";
 
@@ -127,6 +133,7 @@ fn run_row(r: &Row<'_>) -> DbResult<RunRow> {
         proof: r.get(13)?,
         stream: (r.get(14)?, r.get(15)?, r.get(16)?),
         journal_seq: r.get(17)?,
+        of_task: r.get(18)?,
     })
 }
 
@@ -137,21 +144,22 @@ impl Store {
     /// When the database refuses; then nothing is accepted.
     pub fn accept(&self, new: &NewRun<'_>) -> DbResult<(u64, u64)> {
         self.write(
-            Sort::Acceptance,
-            "INSERT INTO runs (profile, agent, prompt, by_uid, created_ms, pane)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            Sort::Decision,
+            "INSERT INTO runs (profile, agent, prompt, by_uid, created_ms, pane, task)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 new.profile,
                 new.agent,
                 new.prompt,
                 new.by_uid,
                 new.at_ms,
-                new.pane
+                new.pane,
+                new.of_task
             ],
         )?;
         let run = self.db.last_insert_rowid() as u64;
         self.write(
-            Sort::Acceptance,
+            Sort::Decision,
             "INSERT INTO attempts (run, phase, started_ms) VALUES (?1, 'starting', ?2)",
             params![run, new.at_ms],
         )?;
@@ -265,19 +273,22 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the oldest ended runs beyond the newest `keep`, a lot at a time; returns what
-    /// was forgotten, so that the journals can follow.
+    /// Forgets the oldest ended runs beyond the newest `keep`, a lot at a time, except those whose
+    /// tasks have yet to be moved by their end; returns what was forgotten, so that the journals
+    /// can follow.
     ///
     /// # Errors
     /// When the database refuses.
     pub fn expire(&self, keep: u64) -> DbResult<Vec<RunKey>> {
-        if self.is_stuck() {
+        if !self.takes_decisions() {
             // What is kept has not happened yet there.
             return Ok(Vec::new());
         }
         let mut oldest = self.db.prepare_cached(
             "SELECT a.run, a.attempt FROM attempts a JOIN runs r ON r.run = a.run
              WHERE r.ended_ms IS NOT NULL AND r.run <= (SELECT max(run) FROM runs) - ?1
+               AND NOT EXISTS (SELECT 1 FROM tasks t
+                    WHERE t.task = r.task AND t.run = r.run AND t.claim IS NOT NULL)
              ORDER BY a.run LIMIT ?2",
         )?;
         let rows = oldest.query_map(params![keep, EXPIRE_LOT], |r| {
@@ -289,11 +300,11 @@ impl Store {
         let gone = rows.collect::<DbResult<Vec<_>>>()?;
         for key in &gone {
             self.write(
-                Sort::Conclusion,
+                Sort::Decision,
                 "DELETE FROM attempts WHERE attempt = ?1",
                 params![key.attempt],
             )?;
-            self.write(Sort::Conclusion, "DELETE FROM runs WHERE run = ?1 AND NOT EXISTS (SELECT 1 FROM attempts WHERE run = ?1)", params![key.run])?;
+            self.write(Sort::Decision, "DELETE FROM runs WHERE run = ?1 AND NOT EXISTS (SELECT 1 FROM attempts WHERE run = ?1)", params![key.run])?;
         }
         Ok(gone)
     }
@@ -305,7 +316,7 @@ impl Store {
     pub fn alive(&self) -> DbResult<Vec<AttemptRow>> {
         let mut stmt = self.db.prepare(
             "SELECT a.run, a.attempt, a.journal_seq, a.prompted, r.profile, r.prompt,
-                    r.wanted = 'stop', r.pane
+                    r.wanted = 'stop', r.pane, r.task
              FROM attempts a JOIN runs r ON r.run = a.run
              WHERE a.phase <> 'ended' ORDER BY a.attempt",
         )?;
@@ -319,6 +330,7 @@ impl Store {
                 prompt: r.get(5)?,
                 stop_wanted: r.get(6)?,
                 pane: r.get(7)?,
+                of_task: r.get(8)?,
             })
         })?;
         rows.collect()
@@ -364,6 +376,16 @@ impl Store {
         )?;
         let rows = stmt.query_map([limit], |r| Ok((r.get(0)?, r.get(1)?)))?;
         rows.collect()
+    }
+
+    /// The number of a run's latest attempt; 0 when there is no such run.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn attempt_of(&self, run: u64) -> DbResult<u64> {
+        self.db
+            .prepare_cached("SELECT coalesce(max(attempt), 0) FROM attempts WHERE run = ?1")?
+            .query_row([run], |r| r.get(0))
     }
 
     /// How many runs there ever were.

@@ -1,6 +1,9 @@
 //! The config file, colibri.conf(5): TOML, read once by colibrid and once by spawnd, each from
 //! the file itself. An error names the file, the line and the field.
 
+mod board;
+mod hours;
+mod limits;
 mod raw;
 mod users;
 
@@ -14,6 +17,8 @@ use crate::error::{cannot, Fatal, Result};
 use crate::record::Mode;
 use crate::sys::cell::RunLimits;
 
+pub use board::{Agent, Board, Holder, Intake, CAPABILITIES_MAX};
+pub use hours::Hours;
 pub use users::{group_id, Ids, Role, RoleTable, Roles, Subject};
 
 /// Largest config file, in bytes.
@@ -95,6 +100,12 @@ pub struct Limits {
     pub events: u64,
     /// Size of one run's journal, in bytes.
     pub journal_bytes: u64,
+    /// Tasks that have not ended.
+    pub tasks: u64,
+    /// Newest tasks that are remembered once they have ended.
+    pub tasks_kept: u64,
+    /// Entries of the audit log that are kept.
+    pub audit: u64,
 }
 
 /// Resource limits of an agent's processes; `None` leaves the system's.
@@ -155,6 +166,8 @@ pub struct Profile {
     pub nice: i32,
     /// rlimits.
     pub limits: AgentLimits,
+    /// Runs of it alive at once; `None` = as many as the suite allows.
+    pub runs: Option<u32>,
     /// Limits of all its processes together.
     pub run_limits: RunLimits,
     /// What follows when the work has settled.
@@ -190,6 +203,12 @@ pub struct Config {
     pub limits: Limits,
     /// Profiles by name; their index is what crosses the wire.
     pub profiles: Vec<Profile>,
+    /// Agents that take tasks, by name.
+    pub agents: Vec<Agent>,
+    /// How tasks are tried and tried again.
+    pub board: Board,
+    /// Which chats may do what.
+    pub intake: Intake,
 }
 
 /// The default place of the config.
@@ -242,6 +261,22 @@ impl Config {
         let at = self.profiles.iter().position(|p| p.name == name)?;
         Some((at as u32, &self.profiles[at]))
     }
+
+    /// The agent of a name.
+    #[must_use]
+    pub fn agent(&self, name: &str) -> Option<&Agent> {
+        self.agents.iter().find(|a| a.name == name)
+    }
+}
+
+/// What is wrong with a text that is no name.
+const NAME: &str = "must be 1 to 64 letters, digits, dots, dashes or underscores";
+
+/// Whether a text is the name of a profile, an agent or a capability.
+#[must_use]
+pub fn is_name(s: &str) -> bool {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    !s.is_empty() && s.len() <= NAME_MAX && s.bytes().all(ok)
 }
 
 /// FNV-1a, 64 bits: tells two config files apart; no defence against design.

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::{board, limits};
 use super::{
-    hash, AgentLimits, Config, Limits, OnSettled, Paths, Place, Profile, Roles, Subject, NAME_MAX,
+    hash, is_name, AgentLimits, Config, OnSettled, Paths, Place, Profile, Roles, Subject, NAME,
     PROFILES_MAX,
 };
 use crate::record::Mode;
 use crate::sys::cell::RunLimits;
 
-type Field<T> = Option<Spanned<T>>;
+pub(super) type Field<T> = Option<Spanned<T>>;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -22,7 +23,10 @@ struct File {
     users: Users,
     roles: RawRoles,
     limits: RawLimits,
+    board: RawBoard,
+    intake: RawIntake,
     profile: BTreeMap<Spanned<String>, RawProfile>,
+    agent: BTreeMap<Spanned<String>, RawAgent>,
 }
 
 #[derive(Deserialize, Default)]
@@ -53,14 +57,44 @@ struct RawRoles {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-struct RawLimits {
-    runs: Field<u32>,
-    runs_kept: Field<u64>,
-    clients: Field<u32>,
-    clients_per_user: Field<u32>,
-    requests_per_second: Field<u32>,
-    events: Field<u64>,
-    journal_bytes: Field<u64>,
+pub(super) struct RawLimits {
+    pub runs: Field<u32>,
+    pub runs_kept: Field<u64>,
+    pub clients: Field<u32>,
+    pub clients_per_user: Field<u32>,
+    pub requests_per_second: Field<u32>,
+    pub events: Field<u64>,
+    pub journal_bytes: Field<u64>,
+    pub tasks: Field<u64>,
+    pub tasks_kept: Field<u64>,
+    pub audit: Field<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawBoard {
+    pub attempts: Field<u32>,
+    pub retry_delay: Field<u32>,
+    pub retry_delay_max: Field<u32>,
+    pub lease: Field<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawIntake {
+    pub operators: Vec<i64>,
+    pub askers: Vec<i64>,
+    pub capabilities: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAgent {
+    pub capabilities: Vec<Spanned<String>>,
+    pub profile: Field<String>,
+    pub users: Option<Vec<Spanned<String>>>,
+    pub runs: Field<u32>,
+    pub hours: Field<String>,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +116,7 @@ struct RawProfile {
     processes: Option<u64>,
     file_bytes: Option<u64>,
     cpu_seconds: Option<u64>,
+    runs: Field<u32>,
     run_memory: Field<u64>,
     run_processes: Field<u64>,
     run_cpu: Field<u64>,
@@ -106,13 +141,13 @@ enum RawSettled {
 }
 
 /// Turns positions in the text into "FILE:LINE: field: what".
-struct Where<'a> {
+pub(super) struct Where<'a> {
     file: &'a Path,
     text: &'a str,
 }
 
 impl Where<'_> {
-    fn at(&self, offset: usize, field: &str, what: &str) -> String {
+    pub(super) fn at(&self, offset: usize, field: &str, what: &str) -> String {
         let offset = offset.min(self.text.len());
         let line = 1 + self.text.as_bytes()[..offset]
             .iter()
@@ -126,7 +161,7 @@ impl Where<'_> {
         }
     }
 
-    fn err<T>(&self, value: &Spanned<T>, field: &str, what: &str) -> String {
+    pub(super) fn err<T>(&self, value: &Spanned<T>, field: &str, what: &str) -> String {
         self.at(value.span().start, field, what)
     }
 
@@ -184,6 +219,7 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Config, String> {
         profiles.push(profile(&w, &name, p)?);
     }
     let separate = raw.suite.separate.unwrap_or(true);
+    let agents = board::agents(&w, raw.agent, &profiles)?;
     Ok(Config {
         file: file.to_owned(),
         generation,
@@ -202,8 +238,11 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Config, String> {
         user_monitor: user(&w, raw.users.monitor, "users.monitor", "_colibri_run")?,
         user_schedd: user(&w, raw.users.schedd, "users.schedd", "_colibri_sched")?,
         roles: roles(&w, raw.roles)?,
-        limits: limits(&w, raw.limits)?,
+        limits: limits::limits(&w, raw.limits)?,
         profiles,
+        agents,
+        board: board::board(&w, raw.board)?,
+        intake: board::intake(&w, raw.intake)?,
     })
 }
 
@@ -273,43 +312,7 @@ fn roles(w: &Where<'_>, raw: RawRoles) -> Result<Roles, String> {
     })
 }
 
-fn limits(w: &Where<'_>, raw: RawLimits) -> Result<Limits, String> {
-    Ok(Limits {
-        runs: number(w, raw.runs, "limits.runs", 1..=10_000, 64)?,
-        runs_kept: number(
-            w,
-            raw.runs_kept,
-            "limits.runs_kept",
-            1..=100_000_000,
-            10_000,
-        )?,
-        clients: number(w, raw.clients, "limits.clients", 1..=4096, 128)?,
-        clients_per_user: number(
-            w,
-            raw.clients_per_user,
-            "limits.clients_per_user",
-            1..=4096,
-            32,
-        )?,
-        requests_per_second: number(
-            w,
-            raw.requests_per_second,
-            "limits.requests_per_second",
-            1..=100_000,
-            200,
-        )?,
-        events: number(w, raw.events, "limits.events", 1000..=100_000_000, 100_000)?,
-        journal_bytes: number(
-            w,
-            raw.journal_bytes,
-            "limits.journal_bytes",
-            2 * 1024 * 1024..=1 << 40,
-            16 * 1024 * 1024,
-        )?,
-    })
-}
-
-fn number<T: PartialOrd + Copy + std::fmt::Display>(
+pub(super) fn number<T: PartialOrd + Copy + std::fmt::Display>(
     w: &Where<'_>,
     value: Field<T>,
     field: &str,
@@ -327,29 +330,25 @@ fn number<T: PartialOrd + Copy + std::fmt::Display>(
 }
 
 /// A number that may be left out.
-fn some(
+fn some<T: PartialOrd + Copy + std::fmt::Display>(
     w: &Where<'_>,
-    value: Field<u64>,
+    value: Field<T>,
     field: &str,
-    range: std::ops::RangeInclusive<u64>,
-) -> Result<Option<u64>, String> {
+    range: std::ops::RangeInclusive<T>,
+) -> Result<Option<T>, String> {
+    let least = *range.start();
     match value {
         None => Ok(None),
-        given => number(w, given, field, range, 0).map(Some),
+        given => number(w, given, field, range, least).map(Some),
     }
 }
 
 fn profile(w: &Where<'_>, name: &Spanned<String>, raw: RawProfile) -> Result<Profile, String> {
     let at = |f: &str| format!("profile.{}.{f}", name.get_ref());
-    let plain = |s: &str| {
-        let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-        !s.is_empty() && s.len() <= NAME_MAX && s.bytes().all(ok)
-    };
-    const NAME: &str = "must be 1 to 64 letters, digits, dots, dashes or underscores";
-    if !plain(name.get_ref()) {
+    if !is_name(name.get_ref()) {
         return Err(w.err(name, "profile", NAME));
     }
-    if let Some(a) = raw.agent.as_ref().filter(|a| !plain(a.get_ref())) {
+    if let Some(a) = raw.agent.as_ref().filter(|a| !is_name(a.get_ref())) {
         return Err(w.err(a, &at("agent"), NAME));
     }
     if let Some(u) = &raw.user {
@@ -384,6 +383,7 @@ fn profile(w: &Where<'_>, name: &Spanned<String>, raw: RawProfile) -> Result<Pro
             file_bytes: raw.file_bytes,
             cpu_seconds: raw.cpu_seconds,
         },
+        runs: some(w, raw.runs, &at("runs"), 1..=10_000)?,
         run_limits: RunLimits {
             memory: some(w, raw.run_memory, &at("run_memory"), 1 << 20..=1 << 50)?,
             processes: some(w, raw.run_processes, &at("run_processes"), 1..=1 << 20)?,

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// A small file system at `state`, with a file that takes all that is left of it. Mounted by the
+/// A small file system under a suite's state, with a file that takes all that is left of it. Mounted by the
 /// system's own tool, which only root may do.
 struct SmallDisk {
     dir: PathBuf,
@@ -22,9 +22,9 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    fn mount(scratch: &Scratch) -> Self {
-        let dir = scratch.path().join("state");
-        fs::create_dir(&dir).expect("a directory");
+    fn mount(scratch: &Scratch, at: &str) -> Self {
+        let dir = scratch.path().join(at);
+        fs::create_dir_all(&dir).expect("a directory");
         let done = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=8388608,mode=0755", "tmpfs"])
             .arg(&dir)
@@ -79,8 +79,13 @@ impl Drop for SmallDisk {
 
 /// A suite on a small disk, and its agent; the disk goes last.
 fn small() -> (Suite, Steps, SmallDisk) {
+    small_at("state")
+}
+
+/// The same with the small disk in one of its directories.
+fn small_at(at: &str) -> (Suite, Steps, SmallDisk) {
     let scratch = Scratch::new();
-    let disk = SmallDisk::mount(&scratch);
+    let disk = SmallDisk::mount(&scratch, at);
     let (profile, steps) = Steps::new(&scratch, "steps");
     let agent = scratch.copy(&program("colibri-scripted"));
     let setup = Setup {
@@ -89,6 +94,7 @@ fn small() -> (Suite, Steps, SmallDisk) {
             Profile::new("short", "rpc", vec![agent.display().to_string()]),
         ],
         limits: "runs = 100".into(),
+        more: "[agent.steps]\ncapabilities = [\"rust\"]\n".into(),
         ..Setup::default()
     };
     (Suite::start_in(scratch, setup), steps, disk)
@@ -251,4 +257,108 @@ fn a_suite_that_is_killed_on_a_full_disk_comes_back_and_supervises() {
     assert_eq!(of(&log, run, "launched").len(), 1);
     assert_eq!(of(&log, run, "ended").len(), 1);
     assert_eq!(steps.started(), 1);
+}
+
+fn task(client: &mut Client, task: &Value) -> Value {
+    client.call(json!({"cmd": "get-task", "task_id": task}))
+}
+
+/// Waits until the task stands there.
+#[track_caller]
+fn wait_task(client: &mut Client, number: &Value, status: &str) -> Value {
+    must(status, LONG, || {
+        let t = task(client, number);
+        (t["status"] == status).then_some(t)
+    })
+}
+
+/// A task that is worked on while the database's disk has become full; the journals have theirs.
+#[track_caller]
+fn task_on_full_disk() -> (Suite, Steps, SmallDisk, Client, Value) {
+    let (suite, mut steps, disk) = small_at("state/db");
+    let mut client = suite.client();
+    let made = client.call(json!({"cmd": "create-task", "title": "t", "capabilities": ["rust"]}));
+    let number = made["id"].clone();
+    wait_task(&mut client, &number, "started");
+    disk.fill();
+    steps.tools(400);
+    must("status to say it", LONG, || {
+        let status = client.call(json!({"cmd": "status"}));
+        let warnings = status["warnings"].to_string();
+        warnings.contains("cannot be written").then_some(())
+    });
+    for request in [
+        json!({"cmd": "create-task", "title": "no"}),
+        json!({"cmd": "cancel-task", "task_id": number}),
+        json!({"cmd": "pause-agent", "agent_id": "steps"}),
+    ] {
+        let reply = client.request(request).expect("an answer");
+        assert_eq!(reply["error"]["code"], "unavailable", "{reply}");
+    }
+    assert_eq!(task(&mut client, &number)["status"], "started");
+    (suite, steps, disk, client, number)
+}
+
+/// It has one end, one claim and one run, and was told once.
+#[track_caller]
+fn ended_once(suite: &Suite, client: &mut Client, number: &Value, status: &str) {
+    let t = wait_task(client, number, status);
+    let history = t["history"].as_array().expect("a history");
+    let path: Vec<&str> = history.iter().filter_map(|h| h["after"].as_str()).collect();
+    assert_eq!(path, ["queued", "claimed", "started", status], "{t}");
+    assert_eq!(t["claims"].as_array().map(Vec::len), Some(1), "{t}");
+    let run = t["run"].as_u64().expect("a run");
+    let is_end = |e: &Value| e["kind"] == "task" && e["status"] == status;
+    let log = log_until(&mut suite.client(), is_end);
+    assert_eq!(of(&log, run, "ended").len(), 1);
+    let agent = client.call(json!({"cmd": "list-agents"}))["agents"][0].clone();
+    let done = u64::from(status == "done");
+    assert_eq!((&agent["done"], &agent["holds"]), (&json!(done), &json!(0)));
+    // What was refused is not there.
+    let stats = client.call(json!({"cmd": "stats"}));
+    assert_eq!(
+        (&stats["tasks"][status], &stats["tasks"]["queued"]),
+        (&json!(1), &json!(0))
+    );
+}
+
+#[test]
+fn a_task_whose_run_ends_on_a_full_disk_ends_once_when_there_is_room() {
+    if !is_root() {
+        return println!("SKIP: only root may mount");
+    }
+    let (mut suite, mut steps, disk, mut client, number) = task_on_full_disk();
+    steps.settle();
+    steps.exit(0);
+    must("the run to be over", LONG, || {
+        let status = client.call(json!({"cmd": "status"}));
+        (status["runs"]["alive"] == 0).then_some(())
+    });
+    assert_eq!(task(&mut client, &number)["status"], "started");
+    disk.free();
+    ended_once(&suite, &mut client, &number, "done");
+    assert_eq!(suite.stop().code(), Some(0), "{}", suite.log());
+}
+
+#[test]
+fn a_task_whose_run_is_stopped_on_a_full_disk_is_cancelled_when_there_is_room() {
+    if !is_root() {
+        return println!("SKIP: only root may mount");
+    }
+    let (mut suite, _steps, disk, mut client, number) = task_on_full_disk();
+    let stop = json!({"cmd": "stop-agent", "task_id": number});
+    let reply = client.request(stop).expect("an answer");
+    assert_eq!(reply["error"]["code"], "unavailable", "{reply}");
+    must("the run to be over", LONG, || {
+        let status = client.call(json!({"cmd": "status"}));
+        (status["runs"]["alive"] == 0).then_some(())
+    });
+    disk.free();
+    ended_once(&suite, &mut client, &number, "cancelled");
+    // Who did it was not lost either, and the refused ones did nothing.
+    let log = client.call(json!({"cmd": "list-audit", "limit": 9}));
+    let words = log["entries"].as_array().expect("entries");
+    let words: Vec<&str> = words.iter().filter_map(|e| e["command"].as_str()).collect();
+    assert_eq!(words, ["stop-agent", "create-task"], "{log}");
+    assert_eq!(suite.stop().code(), Some(0), "{}", suite.log());
 }

@@ -1,0 +1,185 @@
+//! Dispatch: queued tasks and free agents, one decision after the other, all in one transaction.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use libcolibri::config::{Agent, Config, Holder};
+use libcolibri::{info, sys};
+
+use super::ask::CreateTask;
+use super::fit::{choose, fits, join, Free};
+use super::lifecycle::Happened;
+use super::moves::Actor;
+use super::REST;
+use crate::engine::Engine;
+use crate::runs::TaskTag;
+use crate::store::{DbResult, NewClaim};
+
+/// How many runs are alive: of the suite, of each profile, of each agent.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    all: usize,
+    profiles: BTreeMap<String, usize>,
+    agents: BTreeMap<String, usize>,
+}
+
+impl Load {
+    fn add(&mut self, profile: &str, agent: &str) {
+        self.all += 1;
+        *self.profiles.entry(profile.to_owned()).or_default() += 1;
+        *self.agents.entry(agent.to_owned()).or_default() += 1;
+    }
+
+    /// Runs of an agent.
+    pub(super) fn of_agent(&self, name: &str) -> usize {
+        self.agents.get(name).copied().unwrap_or(0)
+    }
+
+    /// Which limit keeps a local agent from one more run: its sentence, or `None`.
+    pub(super) fn limit(&self, config: &Config, agent: &Agent, profile: u32) -> Option<String> {
+        let (suite, own) = (config.limits.runs as usize, agent.runs as usize);
+        if self.of_agent(&agent.name) >= own {
+            let has = self.of_agent(&agent.name);
+            return Some(format!(
+                "agent {} is at its limit ({has} of {own})",
+                agent.name
+            ));
+        }
+        let p = &config.profiles[profile as usize];
+        let has = self.profiles.get(&p.name).copied().unwrap_or(0);
+        if let Some(most) = p.runs.filter(|most| has >= *most as usize) {
+            return Some(format!(
+                "profile {} is at its limit ({has} of {most})",
+                p.name
+            ));
+        }
+        let all = self.all;
+        (all >= suite).then(|| format!("the suite is at its limit ({all} of {suite})"))
+    }
+}
+
+impl Engine {
+    /// The runs that are alive or just accepted.
+    pub(super) fn load(&self) -> Load {
+        let mut load = Load::default();
+        for l in self.runs.values().chain(&self.accepted) {
+            load.add(&l.pane.profile, &l.pane.agent);
+        }
+        load
+    }
+
+    /// Gives queued tasks to free agents until no task fits a free agent any more.
+    pub(super) fn assign_tasks(&mut self, now: u64) -> DbResult<()> {
+        let mut load = self.load();
+        let paused = self.store.paused_agents()?;
+        let mut heads = None;
+        loop {
+            let config = &self.config;
+            let able = |a: &&Agent| match a.holder {
+                Holder::Local(p) => {
+                    let closed = a.hours.is_some_and(|h| !h.hold(now));
+                    !closed && !paused.contains(&a.name) && load.limit(config, a, p).is_none()
+                }
+                Holder::External(_) => false,
+            };
+            let free: Vec<Free<'_>> = config
+                .agents
+                .iter()
+                .filter(able)
+                .map(|a| Free {
+                    name: &a.name,
+                    load: load.of_agent(&a.name),
+                })
+                .collect();
+            if free.is_empty() {
+                return Ok(());
+            }
+            if self.need_descriptor().is_err() {
+                self.desk.rest_until = Some(Instant::now() + REST);
+                self.desk.touched = true;
+                return Ok(());
+            }
+            let heads = match &mut heads {
+                Some(h) => h,
+                none => none.insert(self.store.queue_heads()?),
+            };
+            let Some((at, agent)) = choose(heads, &free) else {
+                return Ok(());
+            };
+            let agent = free[agent].name.to_owned();
+            let head = heads[at].clone();
+            let profile = self.give(head.task, &agent, now)?;
+            load.add(&profile, &agent);
+            match self.store.queue_head(&head.fits)? {
+                Some(next) => heads[at] = next,
+                None => drop(heads.swap_remove(at)),
+            }
+        }
+    }
+
+    /// When the hours of the next agent begin that is closed now.
+    pub(super) fn next_opening(&self, now: u64) -> Option<u64> {
+        let hours = self.config.agents.iter().filter_map(|a| a.hours);
+        let closed = hours.filter(|h| !h.hold(now));
+        closed.map(|h| h.begin_after(now)).min()
+    }
+
+    /// Gives a queued task to a local agent: a run, a claim, one move. Returns the profile.
+    fn give(&mut self, task: u64, agent: &str, now: u64) -> DbResult<String> {
+        let strange = || rusqlite::Error::QueryReturnedNoRows;
+        let mut t = self.store.task(task)?.ok_or_else(strange)?;
+        let holder = self.config.agent(agent).map(|a| a.holder.clone());
+        let Some(Holder::Local(profile)) = holder else {
+            return Err(strange());
+        };
+        let prompt = CreateTask::prompt(&t.title, &t.description);
+        let (key, _) = self.accept_run(profile, agent, prompt, t.by_uid, Some(task))?;
+        let claim = self.store.add_claim(&NewClaim {
+            task,
+            agent,
+            run: Some(key.run),
+            by_uid: None,
+            at_ms: now,
+            lease_ms: None,
+        })?;
+        (t.agent, t.run, t.claim) = (Some(agent.to_owned()), Some(key.run), Some(claim));
+        if let Some(live) = self.accepted.last_mut() {
+            live.task = Some(TaskTag {
+                task,
+                claim,
+                reply_to: t.source.clone(),
+            });
+        }
+        self.advance(&mut t, Happened::Claimed, Actor::SUITE, "")?;
+        Ok(self.config.profiles[profile as usize].name.clone())
+    }
+
+    /// Which agents a task fits depends on the config, which is new at a start.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub(crate) fn refit_tasks(&mut self) -> DbResult<()> {
+        if self.store.takes_decisions() && self.store.new_generation(self.config.generation)? {
+            let agents = &self.config.agents;
+            let changed = self
+                .store
+                .refit(|required, only| join(&fits(required, only, agents)))?;
+            if changed > 0 {
+                info!("{changed} open tasks fit other agents by the new config");
+            }
+        }
+        Ok(())
+    }
+
+    /// The agents that a task fits, joined.
+    pub(super) fn fits(&self, required: &[String], only: Option<&str>) -> String {
+        join(&fits(required, only, &self.config.agents))
+    }
+
+    /// Whether a claim made now by an external agent would hold; the moment it ends.
+    pub(super) fn lease_ms(&self, asked: Option<u32>) -> (u64, u64) {
+        let seconds = asked.unwrap_or(self.config.board.lease);
+        let ms = u64::from(seconds) * 1000;
+        (ms, sys::wall_ms().saturating_add(ms))
+    }
+}
