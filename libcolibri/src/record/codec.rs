@@ -270,7 +270,7 @@ fn get_exit(r: &mut Reader<'_>) -> Result<Exit, WireError> {
         0 => Exit::Code(value),
         1 => Exit::Signal(value),
         2 => Exit::NotStarted(value),
-        3 => Exit::Unseen,
+        3 if value == 0 => Exit::Unseen,
         _ => return Err(WireError::Value("exit")),
     })
 }
@@ -378,6 +378,20 @@ mod tests {
             bytes: 2,
             malformed: 3,
         }));
+    }
+
+    /// Found by fuzzing: an end that nobody saw has no value, and one record has one encoding.
+    #[test]
+    fn an_unseen_end_with_a_value_is_refused() {
+        let mut buf = Vec::new();
+        let entry = Entry {
+            seq: 1,
+            at_ms: 2,
+            record: Record::Exited(Exit::Unseen),
+        };
+        entry.put(&mut Writer::new(&mut buf));
+        *buf.last_mut().unwrap() = 1;
+        assert!(Entry::get(&mut Reader::new(&buf)).is_err());
     }
 
     #[test]
