@@ -132,6 +132,10 @@ fn every_process_holds_what_its_table_names_and_nothing_else() {
         is(parts.schedd, of_root(SCHEDD), true);
         is(monitor, of_root(MONITOR), true);
         is(parts.spawnd, None, false);
+        if !is_root() {
+            println!("skipped: daemons that forbid tracing show their descriptors to root only");
+            continue;
+        }
         let one = |count: &BTreeMap<_, usize>, role| {
             assert_eq!(count.get(role), Some(&1), "{role}: {count:?}");
         };
