@@ -5,6 +5,7 @@
 
 pub mod chan;
 pub mod config;
+pub mod cron;
 pub mod error;
 pub mod journal;
 pub mod log;
@@ -12,6 +13,7 @@ pub mod msg;
 pub mod pi;
 pub mod record;
 pub mod sandbox;
+pub mod schedule;
 pub mod signals;
 pub mod state;
 pub mod sys;

@@ -3,6 +3,7 @@
 
 mod board;
 mod raw;
+mod schedule;
 mod users;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{cannot, Fatal, Result};
 use crate::record::Mode;
+use crate::schedule::Schedule;
 use crate::sys::cell::RunLimits;
 
 pub use board::{Agent, Board, Holder, CAPABILITIES_MAX};
@@ -34,6 +36,8 @@ pub struct Paths {
     pub state_dir: PathBuf,
     /// Parent of the runs' own temporary directories: `/var/tmp/colibri`.
     pub tmp_dir: PathBuf,
+    /// The time zones: `/usr/share/zoneinfo`.
+    pub zoneinfo: PathBuf,
 }
 
 impl Paths {
@@ -101,6 +105,10 @@ pub struct Limits {
     pub tasks: u64,
     /// Newest tasks that are remembered once they have ended.
     pub tasks_kept: u64,
+    /// Schedules that are not retired.
+    pub schedules: u64,
+    /// Newest occurrences of each schedule that are remembered.
+    pub occurrences_kept: u64,
 }
 
 /// Resource limits of an agent's processes; `None` leaves the system's.
@@ -202,6 +210,8 @@ pub struct Config {
     pub agents: Vec<Agent>,
     /// How tasks are tried and tried again.
     pub board: Board,
+    /// Declared schedules, by name.
+    pub schedules: Vec<(String, Schedule)>,
 }
 
 /// The default place of the config.
