@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use libcolibri::config::Config;
 use libcolibri::error::{Context, Fatal, Result, EX_OK};
-use libcolibri::msg::{RunKey, ToMonitor, ToSpawnd};
+use libcolibri::msg::{RunKey, ToMonitor, ToSchedd, ToSpawnd};
 use libcolibri::sandbox::{self, policy, Confined};
 use libcolibri::signals::Signals;
 use libcolibri::state::Container;
@@ -29,6 +29,7 @@ use crate::monitors::Monitor;
 use crate::request::{Refusal, Request};
 use crate::runs::Live;
 use crate::schedd::Schedd;
+use crate::schedule::Timetable;
 use crate::spawnd::Spawnd;
 use crate::start::{self, Children, Ground, Names};
 use crate::store::{self, Store};
@@ -36,7 +37,7 @@ use crate::store::{self, Store};
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const SPAWND: Token = Token(2);
-const SCHEDD: Token = Token(3);
+pub(crate) const SCHEDD: Token = Token(3);
 const KEEPER: Token = Token(4);
 /// Clients and monitors get numbers from here on, never the same twice.
 const FIRST_FREE: usize = 16;
@@ -64,6 +65,8 @@ pub struct Answer {
 pub enum Out {
     /// To spawnd.
     Spawnd(ToSpawnd),
+    /// To schedd.
+    Schedd(ToSchedd),
     /// To a monitor.
     Monitor(Token, ToMonitor),
 }
@@ -80,6 +83,7 @@ pub struct Engine {
     pub(crate) monitors: BTreeMap<Token, Monitor>,
     pub(crate) runs: BTreeMap<u64, Live>,
     pub(crate) desk: Desk,
+    pub(crate) timetable: Timetable,
     pub(crate) ring: Ring,
     pub(crate) journals: OwnedFd,
     pub(crate) out: VecDeque<Out>,
@@ -144,6 +148,7 @@ impl Engine {
             monitors: BTreeMap::new(),
             runs: BTreeMap::new(),
             desk: Desk::default(),
+            timetable: Timetable::default(),
             out: VecDeque::new(),
             answers: Vec::new(),
             accepted: Vec::new(),
@@ -176,6 +181,8 @@ impl Engine {
         engine.adopt()?;
         let refit = engine.refit_tasks();
         refit.map_err(|e| Fatal::new(format!("cannot read the open tasks: {e}")))?;
+        let declared = engine.declare_schedules();
+        declared.map_err(|e| Fatal::new(format!("cannot store the schedules: {e}")))?;
         Ok(engine)
     }
 
@@ -337,6 +344,7 @@ impl Engine {
             .into_iter()
             .chain(ready)
             .chain(self.accept_again)
+            .chain(self.schedule_wait())
             .min();
         let due = due.map(|t| t.saturating_duration_since(Instant::now()));
         due.into_iter().chain(self.board_wait()).min()
@@ -356,6 +364,7 @@ impl Engine {
             self.accept_clients();
         }
         self.run_deadlines(now);
+        self.schedules_again(now);
         let signals = self.signals.take();
         self.signal(&signals)
     }
@@ -436,6 +445,7 @@ impl Engine {
         self.ring.publish();
         self.remove_expired();
         self.serve_late();
+        self.feed_schedd()?;
         self.flush_out()?;
         self.flush_answers();
         self.feed_subscribers();
@@ -456,6 +466,7 @@ impl Engine {
     fn refuse_accepted(&mut self, e: &rusqlite::Error) {
         error!("cannot store new work: {e}");
         self.board_rests();
+        self.schedules_rest();
         self.accepted.clear();
         self.ring.forget_unpublished();
         for a in self.answers.iter_mut().filter(|a| a.accepts) {
@@ -469,6 +480,7 @@ impl Engine {
         while let Some(out) = self.out.pop_front() {
             match out {
                 Out::Spawnd(m) if self.spawnd.ready => self.spawnd.send(&m)?,
+                Out::Schedd(m) => self.schedd.send(&m)?,
                 Out::Spawnd(m) => held.push_back(Out::Spawnd(m)),
                 Out::Monitor(token, m) => self.tell_monitor(token, &m),
             }

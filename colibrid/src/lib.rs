@@ -17,6 +17,7 @@ pub mod request;
 pub mod roles;
 pub mod runs;
 pub mod schedd;
+pub mod schedule;
 pub mod serve;
 pub mod spawnd;
 pub mod start;

@@ -8,6 +8,7 @@ use serde_json::{json, Map, Value};
 
 use crate::board::ask::Ask;
 use crate::roles::{self, Name};
+use crate::schedule;
 
 /// Longest request line, in bytes.
 pub const LINE_MAX: usize = 1024 * 1024;
@@ -63,6 +64,8 @@ pub enum Request {
     Answer(Target, String, Reply),
     /// About tasks and the agents that take them.
     Board(Ask),
+    /// About schedules.
+    Schedule(schedule::ask::Ask),
 }
 
 /// Fields of `list-runs`.
@@ -244,6 +247,7 @@ impl Envelope {
             Name::Abort => Request::Abort(of::<Target>(f)?.check()?),
             Name::Answer => answer(of(f)?)?,
             Name::Board(verb) => Request::Board(verb.ask(f)?),
+            Name::Schedule(verb) => Request::Schedule(verb.ask(f)?),
         })
     }
 }

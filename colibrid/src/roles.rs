@@ -4,6 +4,7 @@
 use libcolibri::config::Role;
 
 use crate::board::ask::Verb;
+use crate::schedule::ask::Verb as Planning;
 
 /// What a client can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Name {
     Answer,
     /// About tasks and the agents that take them.
     Board(Verb),
+    /// About schedules.
+    Schedule(Planning),
 }
 
 /// A row: the command's name and whom it is for.
@@ -49,7 +52,7 @@ const fn row(word: &'static str, name: Name, role: Role) -> Row {
 }
 
 /// All commands.
-pub const COMMANDS: [Row; 23] = [
+pub const COMMANDS: [Row; 32] = [
     row("ping", Name::Ping, Role::Observer),
     row("status", Name::Status, Role::Observer),
     row("snapshot", Name::Snapshot, Role::Observer),
@@ -73,7 +76,20 @@ pub const COMMANDS: [Row; 23] = [
     board("retry-task", Verb::RetryTask, Role::Operator),
     board("pause-agent", Verb::PauseAgent, Role::Operator),
     board("resume-agent", Verb::ResumeAgent, Role::Operator),
+    planning("list-schedules", Planning::List, Role::Observer),
+    planning("get-schedule", Planning::Get, Role::Observer),
+    planning("preview-schedule", Planning::Preview, Role::Observer),
+    planning("list-occurrences", Planning::Occurrences, Role::Observer),
+    planning("add-schedule", Planning::Add, Role::Operator),
+    planning("pause-schedule", Planning::Pause, Role::Operator),
+    planning("resume-schedule", Planning::Resume, Role::Operator),
+    planning("run-schedule", Planning::Run, Role::Operator),
+    planning("remove-schedule", Planning::Remove, Role::Operator),
 ];
+
+const fn planning(word: &'static str, verb: Planning, role: Role) -> Row {
+    row(word, Name::Schedule(verb), role)
+}
 
 const fn board(word: &'static str, verb: Verb, role: Role) -> Row {
     row(word, Name::Board(verb), role)

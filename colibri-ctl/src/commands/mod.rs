@@ -7,6 +7,7 @@ mod follow;
 mod offline;
 mod read;
 mod run;
+mod schedule;
 mod tail;
 
 use libcolibri::error::Result;
@@ -40,6 +41,7 @@ pub fn dispatch(mut session: Session, command: Command) -> Result<()> {
         Command::Board => board::board(s),
         Command::Task(command) => board::task(s, &command),
         Command::Agent(command) => board::agent(s, &command),
+        Command::Schedule(command) => schedule::schedule(s, &command),
         Command::Check => check::check(s),
         Command::Run(args) => run::run(s, &args),
         Command::Tail(args) => tail::tail(s, &args),

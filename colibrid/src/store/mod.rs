@@ -9,6 +9,7 @@ mod claims;
 mod events;
 mod queue;
 mod runs;
+mod schedules;
 mod tasks;
 
 use std::cell::Cell;
@@ -23,15 +24,20 @@ use rusqlite::{Connection, OpenFlags};
 
 pub use claims::{AgentRecord, ClaimRow, NewClaim};
 pub use runs::{AttemptRow, EndRow, NewRun, RunFilter, RunRow};
+pub use schedules::{OccurrenceRow, ScheduleRow, Stands};
 pub use tasks::{LogRow, NewTask, TaskFilter, TaskRow};
 
 /// Version of the schema. A database of a newer build is refused before anything is touched.
 ///
-/// History: 1 runs, attempts, events; 2 the board.
+/// History: 1 runs, attempts, events; 2 the board; 3 schedules.
 const SCHEMA: i64 = MIGRATIONS.len() as i64;
 
 /// From each version of the schema to the next, beginning with an empty database.
-const MIGRATIONS: [&[&str]; 2] = [&[TABLES], &[tasks::TABLES, claims::TABLES]];
+const MIGRATIONS: [&[&str]; 3] = [
+    &[TABLES],
+    &[tasks::TABLES, claims::TABLES],
+    &[schedules::TABLES],
+];
 
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.
 const WAL_LIMIT: i64 = 16 * 1024 * 1024;
