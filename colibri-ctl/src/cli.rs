@@ -4,8 +4,12 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+<<<<<<< HEAD
 use crate::cli_board::{AgentCommand, TaskCommand};
 use crate::cli_schedule::ScheduleCommand;
+=======
+use crate::cli_board::{AgentCommand, AuditArgs, TaskCommand};
+>>>>>>> board
 use crate::fold::FoldArgs;
 
 /// Watch and steer the agents that colibrid supervises.
@@ -85,6 +89,13 @@ pub enum Command {
     Answer(AnswerArgs),
     /// What is on the board
     Board,
+    /// Take in updates of Telegram, or tasks, from a file
+    Intake {
+        /// JSON objects, one after the other; - is standard input
+        file: String,
+    },
+    /// Who changed what, newest first
+    Audit(AuditArgs),
     /// Tasks: work that waits for an agent that fits it
     #[command(subcommand)]
     Task(TaskCommand),

@@ -124,3 +124,20 @@ pub enum AgentCommand {
         agent: String,
     },
 }
+
+/// Arguments of `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Only of this user
+    #[arg(short, long)]
+    pub uid: Option<u32>,
+    /// Only of this command of the protocol, such as cancel-task
+    #[arg(short, long)]
+    pub command: Option<String>,
+    /// At most so many
+    #[arg(
+        short, long, value_name = "N", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
+    pub number: u32,
+}

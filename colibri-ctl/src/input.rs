@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use libcolibri::config::{default_file, Config};
-use libcolibri::error::{Context, Fatal, Result};
+use libcolibri::error::{reason, Context, Fatal, Result};
 use libcolibri::msg::TEXT_MAX;
 
 use crate::cli::Command;
@@ -39,6 +39,7 @@ pub fn complete(mut command: Command) -> Result<Command> {
                 text("answer", value, true)?;
             }
         }
+        Command::Intake { file } => *file = intake(file)?,
         Command::Task(TaskCommand::Add(args)) => {
             if let Some(description) = &mut args.description {
                 text("description", description, true)?;
@@ -52,6 +53,32 @@ pub fn complete(mut command: Command) -> Result<Command> {
         _ => {}
     }
     Ok(command)
+}
+
+/// Longest file of `intake`, in bytes.
+const INTAKE_MAX: u64 = 16 * 1024 * 1024;
+
+/// What a file for `intake` holds: it cannot be opened later.
+fn intake(file: &str) -> Result<String> {
+    let shown = crate::text::clean(file);
+    let failed = |e: io::Error| Fatal::new(format!("cannot read {shown}: {}", reason(&e)));
+    let mut bytes = Vec::new();
+    if file == "-" {
+        io::stdin()
+            .lock()
+            .take(INTAKE_MAX + 1)
+            .read_to_end(&mut bytes)
+    } else {
+        let input = std::fs::File::open(file).map_err(failed)?;
+        input.take(INTAKE_MAX + 1).read_to_end(&mut bytes)
+    }
+    .map_err(failed)?;
+    if bytes.len() as u64 > INTAKE_MAX {
+        return Err(Fatal::new(format!(
+            "{shown}: longer than {INTAKE_MAX} bytes"
+        )));
+    }
+    String::from_utf8(bytes).map_err(|_| Fatal::new(format!("{shown}: not UTF-8")))
 }
 
 fn text(what: &str, value: &mut String, may_be_empty: bool) -> Result<()> {

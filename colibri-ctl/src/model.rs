@@ -117,6 +117,8 @@ pub enum Request<'a> {
     },
     /// A task for the board.
     CreateTask(NewTask<'a>),
+    /// Work from a front end: its fields as they are.
+    IntakeTask(&'a serde_json::Map<String, serde_json::Value>),
     /// A page of tasks, newest first.
     ListTasks(ListTasks<'a>),
     /// Everything about one task.
@@ -139,6 +141,17 @@ pub enum Request<'a> {
     },
     /// What is in each column of the board.
     Stats,
+    /// A page of the audit log, newest first.
+    ListAudit {
+        /// Most entries in the page, up to 1000.
+        limit: u32,
+        /// Only of this user.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+        /// Only of this command.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        command: Option<&'a str>,
+    },
     /// The agents.
     ListAgents,
     /// Give an agent no more tasks.

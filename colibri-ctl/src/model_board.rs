@@ -249,3 +249,27 @@ pub struct Stats {
     /// Since when the oldest queued task waits.
     pub oldest_queued_at: Option<String>,
 }
+
+/// Reply to `list-audit`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Audit {
+    /// Newest first.
+    pub entries: Vec<Entry>,
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Entry {
+    /// When.
+    pub at: String,
+    /// Who.
+    pub uid: u64,
+    /// In which role.
+    pub role: String,
+    /// Which command.
+    pub command: String,
+    /// On what.
+    pub object: serde_json::Map<String, serde_json::Value>,
+}

@@ -175,6 +175,21 @@ far    paused   0/1     0       0       -      -  gpu
 }
 
 #[test]
+fn the_audit_log_says_who_changed_what() {
+    let at = while_ago();
+    let data = format!(
+        r#"{{"entries":[{{"entry":9,"at":"{at}","uid":1001,"role":"operator","command":"cancel-task","object":{{"task_id":7,"reason":"no\u001b need"}}}}]}}"#
+    );
+    let request = r#"{"cmd":"list-audit","limit":20,"uid":1001}"#;
+    let got = ctl(&["audit", "-u", "1001"], answer(request, &data));
+    let expected = concat!(
+        "  AGO   UID  ROLE      COMMAND      WHAT\n",
+        "3h12m  1001  operator  cancel-task  task_id=7 reason=no\u{fffd} need\n"
+    );
+    assert_eq!((got.code, got.out.as_str()), (0, expected));
+}
+
+#[test]
 fn the_board_asks_only_for_columns_that_have_something() {
     let oldest = while_ago();
     let stats =
@@ -198,4 +213,33 @@ fn the_board_asks_only_for_columns_that_have_something() {
         answer(r#"{"cmd":"stats"}"#, r#"{"tasks":{"queued":0}}"#),
     );
     assert_eq!(got.out, "The board is empty.\n");
+}
+
+#[test]
+fn intake_brings_in_updates_and_tasks() {
+    let update = r#"{"update_id":7,"message":{"text":"x"}}"#;
+    let mut script = answer(
+        &format!(r#"{{"cmd":"intake-task","update":{update}}}"#),
+        r##"{"action":"created","id":3,"status":"queued","existing":false,"say":"#3 queued"}"##,
+    );
+    script.extend(answer(
+        r#"{"cmd":"intake-task","title":"t"}"#,
+        r#"{"id":4,"status":"waiting","existing":true}"#,
+    ));
+    script.extend(answer(
+        r#"{"cmd":"intake-task","update":{"update_id":8}}"#,
+        r#"{"action":"ignored","id":null,"say":"I understand\u001b messages only."}"#,
+    ));
+    let input = format!("{update}\n{{\"title\":\n\"t\"}} {{\"update_id\":8}}\n");
+    let got = ctl_with(&["intake", "-"], script, &input);
+    let expected = "\
+Task 3 queued
+Task 4 waiting (was there before)
+Ignored: I understand\u{fffd} messages only.
+";
+    assert_eq!((got.code, got.out.as_str()), (0, expected));
+    let got = ctl_with(&["intake", "-"], vec![], "{} x");
+    assert_eq!(got.code, 1);
+    let got = alone(&["intake", "%/nothing"]);
+    assert!(got.err.starts_with("colibri-ctl: cannot read "), "{got:?}");
 }

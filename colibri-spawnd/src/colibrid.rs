@@ -11,9 +11,10 @@ use std::time::Duration;
 use libcolibri::chan::{self, Chan, ChanError};
 use libcolibri::error::{reason, Context, Fatal, Result};
 use libcolibri::msg::{FromSpawnd, Kill, Proven, Refusal, RunKey, ToSpawnd};
+use libcolibri::sandbox::{self, policy};
 use libcolibri::state::Container;
 use libcolibri::sys::{self, Signal};
-use libcolibri::{debug, info, warn};
+use libcolibri::{debug, info, log, warn};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::unistd::{fchown, Gid};
@@ -43,6 +44,7 @@ enum Request {
     Adopt,
     Signal,
     Release,
+    Log,
 }
 
 /// What colibrid may ask for, and when. Anything else ends this process.
@@ -55,6 +57,7 @@ const ALLOWED: [(Phase, &[Request]); 2] = [
             Request::Adopt,
             Request::Signal,
             Request::Release,
+            Request::Log,
         ],
     ),
 ];
@@ -132,6 +135,9 @@ impl Spawnd {
             self.chan.flush()?;
             self.hear()?;
             self.reap()?;
+            if let (true, Ok(fd)) = (log::is_lost(), log::connection()) {
+                log::replace(fd);
+            }
             let deadline = self.advance()?;
             match poll.poll(&mut events, timeout(deadline)) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -153,9 +159,22 @@ impl Spawnd {
                 ToSpawnd::Adopt { key, .. } => self.adopt(key),
                 ToSpawnd::Signal { key, kill } => self.signal(key, kill)?,
                 ToSpawnd::Release { key } => self.release(key),
+                ToSpawnd::Log => self.lend_log()?,
             }
         }
         Ok(())
+    }
+
+    /// A connection to syslogd for colibrid, which cannot make one itself any more.
+    fn lend_log(&mut self) -> std::result::Result<(), Stop> {
+        match log::connection() {
+            Ok(fd) => {
+                limit_for_colibrid(&fd, "syslog")?;
+                Ok(self.chan.send_fd(&FromSpawnd::Log, fd)?)
+            }
+            // It asks again when it has something to say.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Whether a request may be made now.
@@ -165,6 +184,7 @@ impl Spawnd {
             ToSpawnd::Adopt { .. } => Request::Adopt,
             ToSpawnd::Signal { .. } => Request::Signal,
             ToSpawnd::Release { .. } => Request::Release,
+            ToSpawnd::Log => Request::Log,
         };
         let allowed = ALLOWED
             .iter()
@@ -185,6 +205,7 @@ impl Spawnd {
                     key,
                     monitor: monitor.unsigned_abs(),
                 };
+                limit_for_colibrid(&channel, "monitor")?;
                 Ok(self.chan.send_fd(&started, channel)?)
             }
             Err((why, errno)) => {
@@ -416,6 +437,11 @@ impl Spawnd {
         }
         Ok(())
     }
+}
+
+/// colibrid is confined already: what it gets now must have its rights before.
+fn limit_for_colibrid(fd: &OwnedFd, role: &'static str) -> Result<()> {
+    sandbox::limit(&policy::COLIBRID, fd.as_fd(), role).map_err(|e| Fatal::new(e.to_string()))
 }
 
 /// Milliseconds from now until `deadline`; at least one, so that a clock that is rounded down does

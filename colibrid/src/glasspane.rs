@@ -211,6 +211,12 @@ impl Pane {
         }
     }
 
+    /// The question that waits longest.
+    #[must_use]
+    pub fn first_dialog(&self) -> Option<String> {
+        self.dialogs.first().map(|d| d.request.clone())
+    }
+
     /// Whether a person should look.
     #[must_use]
     pub fn needs_attention(&self) -> bool {

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::Deserialize;
 use serde_json::{json, Map, Value};
 
-use crate::board::ask::Ask;
+use crate::board::ask::{intake, Ask, Intake};
 use crate::roles::{self, Name};
 use crate::schedule;
 
@@ -62,6 +62,10 @@ pub enum Request {
     Abort(Target),
     /// `answer`: run, request, reply
     Answer(Target, String, Reply),
+    /// `intake-task`
+    Intake(Box<Intake>),
+    /// `list-audit`
+    ListAudit(ListAudit),
     /// About tasks and the agents that take them.
     Board(Ask),
     /// About schedules.
@@ -80,6 +84,21 @@ pub struct ListRuns {
     /// Only runs that have not ended.
     #[serde(default)]
     pub alive: bool,
+}
+
+/// Fields of `list-audit`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListAudit {
+    /// At most so many, up to [`LIST_MAX`].
+    #[serde(default = "hundred")]
+    pub limit: u32,
+    /// Only entries below this.
+    pub before: Option<u64>,
+    /// Only of this user.
+    pub uid: Option<u32>,
+    /// Only of this command.
+    pub command: Option<String>,
 }
 
 /// How many a list has by default.
@@ -213,7 +232,19 @@ pub fn open(line: &[u8]) -> Result<Envelope, Refusal> {
     Ok(Envelope { id, row, fields })
 }
 
+/// Fields of requests that say what is changed, and hold nobody's text but a reason.
+const OBJECT: [&str; 8] = [
+    "run", "task_id", "agent_id", "profile", "claim", "status", "request", "reason",
+];
+
 impl Envelope {
+    /// What the command is about, for the audit log.
+    #[must_use]
+    pub fn object(&self) -> Map<String, Value> {
+        let fields = OBJECT.iter().filter_map(|k| self.fields.get_key_value(*k));
+        fields.map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
     /// Checks the command's fields.
     ///
     /// # Errors
@@ -246,6 +277,12 @@ impl Envelope {
             }
             Name::Abort => Request::Abort(of::<Target>(f)?.check()?),
             Name::Answer => answer(of(f)?)?,
+            Name::IntakeTask => Request::Intake(Box::new(intake(f)?)),
+            Name::ListAudit => {
+                let l: ListAudit = of(f)?;
+                page(l.limit)?;
+                Request::ListAudit(l)
+            }
             Name::Board(verb) => Request::Board(verb.ask(f)?),
             Name::Schedule(verb) => Request::Schedule(verb.ask(f)?),
         })

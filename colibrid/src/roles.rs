@@ -31,6 +31,10 @@ pub enum Name {
     Abort,
     /// Answer a dialog.
     Answer,
+    /// Work from a front end.
+    IntakeTask,
+    /// Who changed what.
+    ListAudit,
     /// About tasks and the agents that take them.
     Board(Verb),
     /// About schedules.
@@ -52,7 +56,11 @@ const fn row(word: &'static str, name: Name, role: Role) -> Row {
 }
 
 /// All commands.
+<<<<<<< HEAD
 pub const COMMANDS: [Row; 32] = [
+=======
+pub const COMMANDS: [Row; 25] = [
+>>>>>>> board
     row("ping", Name::Ping, Role::Observer),
     row("status", Name::Status, Role::Observer),
     row("snapshot", Name::Snapshot, Role::Observer),
@@ -64,11 +72,13 @@ pub const COMMANDS: [Row; 32] = [
     row("steer", Name::Steer, Role::Operator),
     row("abort", Name::Abort, Role::Operator),
     row("answer", Name::Answer, Role::Operator),
+    row("list-audit", Name::ListAudit, Role::Operator),
     board("list-tasks", Verb::ListTasks, Role::Observer),
     board("get-task", Verb::GetTask, Role::Observer),
     board("stats", Verb::Stats, Role::Observer),
     board("list-agents", Verb::ListAgents, Role::Observer),
     board("create-task", Verb::CreateTask, Role::Intake),
+    row("intake-task", Name::IntakeTask, Role::Intake),
     board("claim-task", Verb::ClaimTask, Role::Agent),
     board("heartbeat", Verb::Heartbeat, Role::Agent),
     board("transition-task", Verb::TransitionTask, Role::Agent),
@@ -93,6 +103,16 @@ const fn planning(word: &'static str, verb: Planning, role: Role) -> Row {
 
 const fn board(word: &'static str, verb: Verb, role: Role) -> Row {
     row(word, Name::Board(verb), role)
+}
+
+impl Row {
+    /// Whether the command changes something that the audit log is to tell of. A heartbeat comes
+    /// every few minutes and changes only how long a claim holds.
+    #[must_use]
+    pub fn is_audited(&self) -> bool {
+        let looks = self.role == Role::Observer || self.name == Name::ListAudit;
+        !looks && self.name != Name::Board(Verb::Heartbeat)
+    }
 }
 
 /// Whether somebody with `has` may use a command for `needs`. Reading is for every role; intake

@@ -5,7 +5,7 @@ use libcolibri::msg::{RunKey, ToMonitor};
 use libcolibri::state::{Accounting, Container};
 use libcolibri::{debug, sys, warn};
 use mio::Token;
-use serde_json::{json, Value};
+use serde_json::{json, Map, Value};
 
 use crate::board::failure::StopWhy;
 use crate::board::Actor;
@@ -13,10 +13,10 @@ use crate::clients::{Line, Subscription, OUT_LOW};
 use crate::engine::{Answer, Engine, SCHEDD};
 use crate::event::Event;
 use crate::glasspane::{snapshot, Pane};
-use crate::request::{open, ListRuns, Refusal, Request, SpawnAgent, Subscribe, Target};
+use crate::request::{open, ListAudit, ListRuns, Refusal, Request, SpawnAgent, Subscribe, Target};
 use crate::roles::allows;
 use crate::runs::Live;
-use crate::store::{DbResult, NewRun, RunFilter, RunRow};
+use crate::store::{AuditFilter, DbResult, NewAudit, NewRun, RunFilter, RunRow};
 use crate::time::rfc3339;
 use crate::views;
 
@@ -119,23 +119,53 @@ impl Engine {
             }
             debug!("{} by uid {uid}", row.word);
         }
-        let changes = envelope
-            .row
-            .as_ref()
-            .is_ok_and(|r| r.role != Role::Observer);
         let actor = Actor {
             role: role.as_str(),
             uid: Some(uid),
         };
+        let row = envelope.row.as_ref().ok().copied();
+        let audited = row.filter(|r| r.is_audited());
+        let audited = audited.map(|r| (r.word, envelope.object()));
+        let changes = row.is_some_and(|r| r.role != Role::Observer);
         let outcome = match envelope.request() {
             Ok(r) => self.perform(token, actor, &id, r),
             Err(why) => Err(why),
         };
+        if let (Ok(data), Some((word, object))) = (&outcome, audited) {
+            self.audit(actor, word, object, data.as_ref());
+        }
         match outcome {
             Ok(Some(data)) => self.accept(token, id, data, changes),
             Ok(None) => {}
             Err(why) => self.refuse(token, id, why),
         }
+    }
+
+    /// Remembers who changed what, in one transaction with the change.
+    fn audit(
+        &self,
+        actor: Actor,
+        command: &str,
+        mut object: Map<String, Value>,
+        data: Option<&Value>,
+    ) {
+        // What was made has its number only now.
+        for made in ["id", "run"] {
+            if let Some(number) = data.and_then(|d| d.get(made)) {
+                object.insert(made.into(), number.clone());
+            }
+        }
+        let stored = self.store.audit(
+            &NewAudit {
+                at_ms: sys::wall_ms(),
+                uid: actor.uid.unwrap_or(0),
+                role: actor.role,
+                command,
+                object: &Value::Object(object).to_string(),
+            },
+            self.config.limits.audit,
+        );
+        self.note_db(stored);
     }
 
     /// Does what was asked. `None`: the answer comes another way.
@@ -159,7 +189,7 @@ impl Engine {
                 let pane = self.pane_of(&row);
                 Ok(Some(views::run_in_full(&row, &pane)))
             }
-            Request::SpawnAgent(s) => self.spawn_agent(token, uid, id, s).map(|()| None),
+            Request::SpawnAgent(s) => Ok(Some(self.spawn_agent(uid, s)?)),
             Request::StopAgent(t) => {
                 let run = self.target(t)?;
                 Ok(Some(self.stop_agent(run, uid)?))
@@ -175,6 +205,11 @@ impl Engine {
                     request,
                     reply,
                 })
+            }
+            Request::ListAudit(l) => Ok(Some(self.list_audit(&l)?)),
+            Request::Intake(i) => {
+                let taken = self.intake(token, actor, id, *i);
+                self.unless_half(taken)
             }
             Request::Board(ask) => Ok(Some(self.board(actor, ask)?)),
             Request::Schedule(ask) => self.schedules(token, id, actor, ask),
@@ -206,7 +241,7 @@ impl Engine {
         }
     }
 
-    fn wait_for(
+    pub(crate) fn wait_for(
         &mut self,
         token: Token,
         id: &Option<Value>,
@@ -221,13 +256,7 @@ impl Engine {
         Ok(None)
     }
 
-    fn spawn_agent(
-        &mut self,
-        client: Token,
-        uid: u32,
-        id: &Option<Value>,
-        s: SpawnAgent,
-    ) -> Result<(), Refusal> {
+    fn spawn_agent(&mut self, uid: u32, s: SpawnAgent) -> Result<Value, Refusal> {
         if self.ending {
             return Err(Refusal::new("unavailable", "the suite is stopping"));
         }
@@ -246,13 +275,7 @@ impl Engine {
         let agent = profile.agent.clone();
         let accepted = self.accept_run(at, &agent, s.prompt, uid, None);
         let (key, seq) = accepted.map_err(|e| unavailable(&e))?;
-        self.answers.push(Answer {
-            client,
-            id: id.clone(),
-            outcome: Ok(json!({"run": key.run, "attempt": key.attempt, "seq": seq})),
-            accepts: true,
-        });
-        Ok(())
+        Ok(json!({"run": key.run, "attempt": key.attempt, "seq": seq}))
     }
 
     /// Accepts a run by the profile of this index; it begins with the commit. Returns its key and
@@ -293,7 +316,7 @@ impl Engine {
     }
 
     /// The run that a command is for: of a task, the one that is alive.
-    fn target(&self, t: Target) -> Result<u64, Refusal> {
+    pub(crate) fn target(&self, t: Target) -> Result<u64, Refusal> {
         let Some(task) = t.task_id else {
             return Ok(t.run.unwrap_or(0));
         };
@@ -456,6 +479,18 @@ impl Engine {
             .map(|r| views::run(r, &self.pane_of(r)))
             .collect();
         Ok(json!({ "runs": runs }))
+    }
+
+    fn list_audit(&self, l: &ListAudit) -> Result<Value, Refusal> {
+        let rows = self.store.audit_log(&AuditFilter {
+            before: l.before.unwrap_or(u64::MAX),
+            uid: l.uid,
+            command: l.command.as_deref(),
+            limit: l.limit,
+        });
+        let rows = rows.map_err(|e| unavailable(&e))?;
+        let entries: Vec<Value> = rows.iter().map(views::audit).collect();
+        Ok(json!({ "entries": entries }))
     }
 
     /// The living agents, and the last run of every other: one pane per agent at least.

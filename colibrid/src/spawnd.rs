@@ -1,15 +1,19 @@
 //! The conversation with colibri-spawnd.
 
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use libcolibri::chan::{Chan, ChanError};
 use libcolibri::error::{Fatal, Result};
-use libcolibri::info;
 use libcolibri::msg::{FromSpawnd, Refusal, RunKey, ToSpawnd};
 use libcolibri::state::{Accounting, Container};
+use libcolibri::{info, log};
 
 use crate::attempt::Happened;
-use crate::engine::Engine;
+use crate::engine::{Engine, Out};
+
+/// Shortest time between two questions for a connection to syslogd, which may be stopped.
+const LOG_PAUSE: Duration = Duration::from_secs(5);
 
 /// Our end of the channel.
 pub struct Spawnd {
@@ -19,6 +23,10 @@ pub struct Spawnd {
     pub ready: bool,
     /// What runs are held by on this system.
     pub container: Option<Container>,
+    /// It was asked for a new connection to syslogd, and has not sent one since.
+    pub log_asked: bool,
+    /// When it may be asked again.
+    log_again: Option<Instant>,
     /// Whether runs can be limited as a whole on this system.
     pub accounting: Option<Accounting>,
 }
@@ -35,6 +43,8 @@ impl Spawnd {
             chan: Chan::new(fd),
             ready: false,
             container: None,
+            log_asked: false,
+            log_again: None,
             accounting: None,
         }
     }
@@ -49,6 +59,17 @@ impl Spawnd {
 }
 
 impl Engine {
+    /// Asks for a new connection to syslogd when a line could not be said, now and then.
+    pub(crate) fn mend_log(&mut self) {
+        let now = Instant::now();
+        if !log::is_lost() || self.spawnd.log_again.is_some_and(|t| now < t) {
+            return;
+        }
+        self.spawnd.log_again = Some(now + LOG_PAUSE);
+        self.spawnd.log_asked = true;
+        self.out.push_back(Out::Spawnd(ToSpawnd::Log));
+    }
+
     /// Takes in what spawnd has sent.
     ///
     /// # Errors
@@ -85,6 +106,12 @@ impl Engine {
                 self.open_if_ready()
             }
             (FromSpawnd::Started { key, .. }, Some(fd)) => self.monitor_started(key, fd),
+            (FromSpawnd::Log, Some(fd)) if self.spawnd.log_asked => {
+                self.spawnd.log_asked = false;
+                log::replace(fd);
+                info!("syslogd was started again");
+                Ok(())
+            }
             (FromSpawnd::Refused { key, why, errno }, None) => {
                 self.not_started(key, &refusal(why, errno));
                 Ok(())

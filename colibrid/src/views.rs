@@ -5,7 +5,7 @@ use serde_json::{json, Value};
 
 use crate::event::{dollars, or_null, phase};
 use crate::glasspane::Pane;
-use crate::store::RunRow;
+use crate::store::{AuditRow, RunRow};
 use crate::time::rfc3339;
 
 /// Longest title: the first line of a prompt, in bytes.
@@ -57,6 +57,19 @@ pub fn run_in_full(row: &RunRow, pane: &Pane) -> Value {
         v.extend(more);
     }
     v
+}
+
+/// An entry of the audit log.
+#[must_use]
+pub fn audit(row: &AuditRow) -> Value {
+    json!({
+        "entry": row.entry,
+        "at": rfc3339(row.at_ms),
+        "uid": row.uid,
+        "role": row.role,
+        "command": row.command,
+        "object": json_text(Some(&row.object)),
+    })
 }
 
 /// A value that is stored as text.

@@ -61,6 +61,7 @@ fn accept(store: &Store, n: u64) -> (u64, u64) {
         by_uid: 1,
         at_ms: n,
         pane: "{}",
+        of_task: None,
     };
     store.accept(&new).expect("accept")
 }

@@ -1,7 +1,8 @@
 //! A line on the public socket: refused in order, or a request within every limit.
 #![no_main]
 
-use colibrid::board::ask::{Ask, NEEDS_MAX};
+use colibrid::board::ask::{Ask, CreateTask, Intake, NEEDS_MAX};
+use colibrid::board::telegram;
 use colibrid::request::{open, reply, Refusal, Request, DEPTH_MAX, LINE_MAX, LIST_MAX};
 use libcolibri::config::CAPABILITIES_MAX;
 use libcolibri::msg::{Reply, TEXT_MAX};
@@ -59,6 +60,19 @@ fn within_limits(request: &Request) {
             assert!(t.capabilities.len() <= CAPABILITIES_MAX && t.after.len() <= NEEDS_MAX);
             assert!(t.times().is_ok() && t.retries().is_ok());
         }
+        Request::Intake(i) => match *i.clone() {
+            Intake::Plain(t, to) => {
+                text(&t.title);
+                assert!(to.is_none_or(|t| t.to_string().len() <= SHORT));
+            }
+            Intake::Telegram(update) => {
+                if let Ok(m) = update.message {
+                    assert!(m.text.len() <= telegram::TEXT_MAX && m.reply_to.is_object());
+                    let (title, description) = m.task();
+                    assert!(CreateTask::new(title, description).check().is_ok());
+                }
+            }
+        },
         Request::Board(Ask::List(l)) => assert!((1..=LIST_MAX).contains(&l.limit)),
         Request::Board(Ask::Transition(r)) => {
             assert!(r.reason.len() <= SHORT);

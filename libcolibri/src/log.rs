@@ -1,13 +1,14 @@
 //! The log: five words (debug, info, warn, error, and `fatal` in the daemons' main), one line
 //! each, tagged with the process. To syslogd, or to stderr in the foreground.
 //!
-//! The socket is connected once, before confinement, and lines that it does not take are lost:
-//! a log never blocks a daemon. Nothing that a client or an agent wrote is logged but in
+//! The socket is connected before confinement, and lines that it does not take are lost: a log
+//! never blocks a daemon. When syslogd was started again, a confined process cannot connect to the
+//! new one: somebody who can hands it a connection ([`is_lost`], [`replace`]). Nothing that a client or an agent wrote is logged but in
 //! escaped, clipped form; prompts and secrets never are.
 
 use std::fmt;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Mutex;
 
@@ -69,6 +70,8 @@ struct State {
     tag: &'static str,
     sink: Sink,
     verbose: bool,
+    /// syslogd has gone from the other end.
+    lost: bool,
 }
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
@@ -82,34 +85,62 @@ pub fn init(tag: &'static str, target: Target, verbose: bool) -> io::Result<()> 
         Target::Stderr => Sink::Stderr,
         Target::Syslog => Sink::Syslog(Box::new(connect(tag)?)),
     };
-    *lock() = Some(State { tag, sink, verbose });
+    *lock() = Some(State {
+        tag,
+        sink,
+        verbose,
+        lost: false,
+    });
     Ok(())
 }
 
 fn connect(tag: &str) -> io::Result<Logger<Collect, Formatter5424>> {
+    let to = Datagrams(connection()?.into());
+    let hostname = nix::unistd::gethostname()
+        .ok()
+        .and_then(|h| h.into_string().ok());
+    let format = Formatter5424 {
+        facility: Facility::LOG_DAEMON,
+        hostname,
+        process: tag.to_owned(),
+        pid: std::process::id(),
+    };
+    let line = Vec::new();
+    Ok(Logger::new(Collect { line, to }, format))
+}
+
+/// A new connection to syslogd, non-blocking; for a process that is not confined.
+///
+/// # Errors
+/// When syslogd is not there.
+pub fn connection() -> io::Result<OwnedFd> {
     let socket = UnixDatagram::unbound()?;
     let mut last = io::ErrorKind::NotFound.into();
     for path in SOCKETS {
         match socket.connect(path) {
             Ok(()) => {
                 socket.set_nonblocking(true)?;
-                let hostname = nix::unistd::gethostname()
-                    .ok()
-                    .and_then(|h| h.into_string().ok());
-                let format = Formatter5424 {
-                    facility: Facility::LOG_DAEMON,
-                    hostname,
-                    process: tag.to_owned(),
-                    pid: std::process::id(),
-                };
-                let to = Datagrams(socket);
-                let line = Vec::new();
-                return Ok(Logger::new(Collect { line, to }, format));
+                return Ok(socket.into());
             }
             Err(e) => last = e,
         }
     }
     Err(last)
+}
+
+/// Whether a line was lost because syslogd has gone, and no new connection was given since.
+pub fn is_lost() -> bool {
+    lock().as_ref().is_some_and(|s| s.lost)
+}
+
+/// Logs through another connection from now on; without effect where the log goes to stderr.
+pub fn replace(fd: OwnedFd) {
+    if let Some(state) = lock().as_mut() {
+        state.lost = false;
+        if let Sink::Syslog(l) = &mut state.sink {
+            l.backend.to = Datagrams(fd.into());
+        }
+    }
 }
 
 fn lock() -> std::sync::MutexGuard<'static, Option<State>> {
@@ -166,7 +197,12 @@ pub fn line(level: Level, args: fmt::Arguments<'_>) {
                 Level::Warn => l.warning(message),
                 Level::Error => l.err(message),
             };
-            let _ = l.backend.flush();
+            // A full queue passes by itself; any other error is syslogd's end.
+            let full = |e: &io::Error| {
+                e.kind() == io::ErrorKind::WouldBlock
+                    || e.raw_os_error() == Some(nix::libc::ENOBUFS)
+            };
+            state.lost |= l.backend.flush().is_err_and(|e| !full(&e));
         }
     }
 }

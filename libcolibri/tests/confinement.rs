@@ -62,6 +62,7 @@ const CASES: &[Case] = &[
         panic!("on purpose");
     })
     .ends(End::Abort("on purpose")),
+    case("std's sleep inside is a panic", std_sleeps).ends(End::Abort("left: 94")),
     case("exit inside gives its code", || {
         let _confined = confined(&policy::SCHEDD, &[]);
         std::process::exit(7);
@@ -380,6 +381,16 @@ fn loop_events() {
     poll.registry()
         .deregister(&mut channel)
         .expect("deregister");
+}
+
+/// Why the daemons never call it.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is what it is disallowed for"
+)]
+fn std_sleeps() {
+    let _confined = confined(&policy::SCHEDD, &[]);
+    std::thread::sleep(std::time::Duration::from_millis(1));
 }
 
 fn unknown_descriptor() {

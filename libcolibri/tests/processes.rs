@@ -512,6 +512,7 @@ mod freebsd {
     pub const SYSTEM: &[Case] = &[
         case("a jail dies with its descriptor", jail_dies).as_root(),
         case("a jail tells when it is empty", jail_empties).as_root(),
+        case("nobody enters a jail with a directory open", no_directories).as_root(),
         case("a tree needs a reaper", tree_needs_reaper),
     ];
 
@@ -584,6 +585,29 @@ mod freebsd {
             events.extend(watch.take().unwrap());
         }
         wait(pid).unwrap();
+    }
+
+    fn no_directories() {
+        let jail = jail();
+        let jid = jail.jid();
+        let refused = child(|| {
+            // Close-on-exec does not help: it is not exec that enters.
+            let _held = std::fs::File::open("/tmp").unwrap();
+            let error = jail::attach(jid).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(nix::libc::EPERM));
+        });
+        assert_eq!(
+            wait(refused).unwrap(),
+            WaitStatus::Exited(Pid::from_raw(refused), 0)
+        );
+        let let_in = child(|| {
+            let _held = std::fs::File::open("/etc/passwd").unwrap();
+            jail::attach(jid).unwrap();
+        });
+        assert_eq!(
+            wait(let_in).unwrap(),
+            WaitStatus::Exited(Pid::from_raw(let_in), 0)
+        );
     }
 
     fn tree_needs_reaper() {

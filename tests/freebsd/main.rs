@@ -5,3 +5,4 @@ mod agent;
 mod holdings;
 mod jails;
 mod limits;
+mod syslog;

@@ -5,7 +5,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::Session;
-use crate::cli_board::{AddArgs, AgentCommand, ListArgs, TaskCommand};
+use crate::cli_board::{AddArgs, AgentCommand, AuditArgs, ListArgs, TaskCommand};
 use crate::client::News;
 use crate::model::{Request, Status};
 use crate::model_board::{Agent, Agents, ListTasks, Named, NewTask, Stats, TaskDetail, Tasks};
@@ -224,6 +224,19 @@ fn said(s: &mut Session, request: &Request<'_>, text: &str) -> Result<()> {
     let data = s.client.request(request)?;
     s.out
         .data(&data, |_: &IgnoredAny, _: &Style| clean_lines(text))
+}
+
+/// `audit`.
+///
+/// # Errors
+/// Not reachable, refused.
+pub fn audit(s: &mut Session, a: &AuditArgs) -> Result<()> {
+    let data = s.client.request(&Request::ListAudit {
+        limit: a.number,
+        uid: a.uid,
+        command: a.command.as_deref(),
+    })?;
+    s.out.data(&data, board::audit)
 }
 
 /// `board`: the counts, then the tasks of each column.

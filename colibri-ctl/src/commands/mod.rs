@@ -4,6 +4,7 @@ mod board;
 mod check;
 mod control;
 mod follow;
+mod intake;
 mod offline;
 mod read;
 mod run;
@@ -38,6 +39,8 @@ pub fn dispatch(mut session: Session, command: Command) -> Result<()> {
         Command::Snapshot => read::snapshot(s),
         Command::Runs(args) => read::runs(s, &args),
         Command::Show { run } => read::show(s, run),
+        Command::Intake { file } => intake::intake(s, &file),
+        Command::Audit(args) => board::audit(s, &args),
         Command::Board => board::board(s),
         Command::Task(command) => board::task(s, &command),
         Command::Agent(command) => board::agent(s, &command),

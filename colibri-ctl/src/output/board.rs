@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::table::{draw, left, right, Column};
 use super::text::{block, indent};
 use super::Style;
-use crate::model_board::{Agent, Move, Stats, Task, TaskDetail};
+use crate::model_board::{Agent, Audit, Entry, Move, Stats, Task, TaskDetail};
 use crate::text::{clean, cost, count, fit, pad, COLUMNS};
 use crate::time::{age, clock, span};
 
@@ -206,6 +206,36 @@ pub fn agent(a: &Agent, style: &Style) -> String {
         fact("last seen", &format!("{} ago", age(at, style.now)));
     }
     out
+}
+
+/// `audit`: one row per entry.
+#[must_use]
+pub fn audit(a: &Audit, style: &Style) -> String {
+    const COLUMNS_OF_AUDIT: [Column; 5] = [
+        right("AGO", 8),
+        right("UID", 10),
+        left("ROLE", 8),
+        left("COMMAND", 15),
+        left("WHAT", COLUMNS),
+    ];
+    if a.entries.is_empty() {
+        return "No such entries.\n".into();
+    }
+    let row = |e: &Entry| {
+        let what = e.object.iter().map(|(k, v)| match v.as_str() {
+            Some(text) => format!("{k}={text}"),
+            None => format!("{k}={v}"),
+        });
+        [
+            age(&e.at, style.now),
+            e.uid.to_string(),
+            e.role.clone(),
+            e.command.clone(),
+            what.collect::<Vec<_>>().join(" "),
+        ]
+    };
+    let rows: Vec<_> = a.entries.iter().map(row).collect();
+    draw(&COLUMNS_OF_AUDIT, &rows, style)
 }
 
 /// `board`: the counts in one line, then the tasks, those that are worked on first.

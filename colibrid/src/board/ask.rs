@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::lifecycle::{Class, Policy, Status};
+use super::telegram::{self, Update};
 use crate::request::{hundred, none, of, page, Refusal};
 
 /// Most tasks that one task can wait for.
@@ -206,6 +207,53 @@ impl CreateTask {
             return title.to_owned();
         }
         format!("{title}\n\n{description}")
+    }
+}
+
+/// What `intake-task` brings in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Intake {
+    /// A task, and where it came from and answers go.
+    Plain(CreateTask, Option<Value>),
+    /// An update of Telegram.
+    Telegram(Update),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IntakeTask {
+    title: Option<String>,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    capabilities: Vec<String>,
+    key: Option<String>,
+    reply_to: Option<Value>,
+    update: Option<Value>,
+}
+
+/// Checks the fields of `intake-task`.
+///
+/// # Errors
+/// Missing, unknown, wrong or over-long fields, or an update that is none.
+pub fn intake(f: Map<String, Value>) -> Result<Intake, Refusal> {
+    let i: IntakeTask = of(f)?;
+    let plain = i.capabilities.is_empty() && i.key.is_none() && i.reply_to.is_none();
+    match (i.title, i.update) {
+        (Some(title), None) => {
+            let mut c = CreateTask::new(title, i.description);
+            (c.capabilities, c.key) = (i.capabilities, i.key);
+            let to = i.reply_to;
+            if to.as_ref().is_some_and(|t| t.to_string().len() > SHORT) {
+                let message = format!("reply_to is longer than {SHORT} bytes");
+                return Err(Refusal::new("too-long", message));
+            }
+            Ok(Intake::Plain(c.check()?, to))
+        }
+        (None, Some(update)) if plain && i.description.is_empty() => {
+            telegram::read(&update).map(Intake::Telegram)
+        }
+        _ => bad("intake-task has either a title or an update, which stands alone"),
     }
 }
 

@@ -6,12 +6,14 @@
 //! something changed, in the transaction of what changed it.
 
 pub mod ask;
+mod chat;
 pub mod dispatch;
 pub mod failure;
 pub mod fit;
 pub mod lifecycle;
 mod moves;
 mod serve;
+pub mod telegram;
 mod views;
 mod why;
 

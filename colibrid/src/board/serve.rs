@@ -28,11 +28,15 @@ impl Engine {
     /// Does what was asked of the board.
     pub(crate) fn board(&mut self, actor: Actor, ask: Ask) -> Reply {
         let reply = self.answer_board(actor, ask);
-        if matches!(&reply, Err(r) if r.code == "unavailable") && !self.ending {
-            // Half of it may have been written.
+        self.unless_half(reply)
+    }
+
+    /// What the database refused half-way is not committed.
+    pub(crate) fn unless_half<T>(&self, done: Result<T, Refusal>) -> Result<T, Refusal> {
+        if matches!(&done, Err(r) if r.code == "unavailable") && !self.ending {
             self.store.spoil();
         }
-        reply
+        done
     }
 
     fn answer_board(&mut self, actor: Actor, ask: Ask) -> Reply {
@@ -136,7 +140,7 @@ impl Engine {
         Ok(())
     }
 
-    fn task(&self, task: u64) -> Result<TaskRow, Refusal> {
+    pub(super) fn task(&self, task: u64) -> Result<TaskRow, Refusal> {
         let missing = || Refusal::new("not-found", format!("there is no task {task}"));
         db(self.store.task(task))?.ok_or_else(missing)
     }
@@ -177,7 +181,11 @@ impl Engine {
 
     /// A task that nobody works on is cancelled at once, and so is one whose holder is external:
     /// its claim is void. A run is stopped first.
+<<<<<<< HEAD
     pub(crate) fn cancel_task(&mut self, actor: Actor, c: &CancelTask) -> Reply {
+=======
+    pub(super) fn cancel_task(&mut self, actor: Actor, c: &CancelTask) -> Reply {
+>>>>>>> board
         let mut t = self.task(c.task_id)?;
         let run = t.status.is_held().then_some(t.run).flatten();
         if let Some(run) = run {
@@ -429,6 +437,6 @@ impl Engine {
     }
 }
 
-fn db<T>(result: DbResult<T>) -> Result<T, Refusal> {
+pub(super) fn db<T>(result: DbResult<T>) -> Result<T, Refusal> {
     result.map_err(|e| unavailable(&e))
 }

@@ -5,12 +5,14 @@
 //! is opened by the first write of a turn of the loop and committed at its end, so that what
 //! arrives together shares one sync.
 
+mod audit;
 mod claims;
 mod events;
 mod queue;
 mod runs;
 mod schedules;
 mod tasks;
+mod updates;
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
@@ -22,6 +24,7 @@ use libcolibri::error::{Fatal, Result};
 use libcolibri::sys;
 use rusqlite::{Connection, OpenFlags};
 
+pub use audit::{AuditFilter, AuditRow, NewAudit};
 pub use claims::{AgentRecord, ClaimRow, NewClaim};
 pub use runs::{AttemptRow, EndRow, NewRun, RunFilter, RunRow};
 pub use schedules::{OccurrenceRow, ScheduleRow, Stands};
@@ -29,6 +32,7 @@ pub use tasks::{LogRow, NewTask, TaskFilter, TaskRow};
 
 /// Version of the schema. A database of a newer build is refused before anything is touched.
 ///
+<<<<<<< HEAD
 /// History: 1 runs, attempts, events; 2 the board; 3 schedules.
 const SCHEMA: i64 = MIGRATIONS.len() as i64;
 
@@ -37,6 +41,18 @@ const MIGRATIONS: [&[&str]; 3] = [
     &[TABLES],
     &[tasks::TABLES, claims::TABLES],
     &[schedules::TABLES],
+=======
+/// History: 1 runs, attempts, events; 2 the board; 3 the audit log; 4 updates
+/// of chats.
+const SCHEMA: i64 = MIGRATIONS.len() as i64;
+
+/// From each version of the schema to the next, beginning with an empty database.
+const MIGRATIONS: [&[&str]; 4] = [
+    &[TABLES],
+    &[tasks::TABLES, claims::TABLES],
+    &[audit::TABLES],
+    &[updates::TABLES],
+>>>>>>> board
 ];
 
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::Spanned;
 
-use super::raw::{number, Field, RawAgent, RawBoard, Where};
+use super::raw::{number, Field, RawAgent, RawBoard, RawIntake, Where};
 use super::{is_name, OnSettled, Profile, Subject, NAME};
 
 /// Most capabilities of an agent, and most that a task may require.
@@ -55,6 +55,26 @@ pub struct Board {
     pub lease: u32,
 }
 
+/// Which chats may do what, by the numbers that the chat service gives them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intake {
+    /// May ask for work, answer, steer and cancel.
+    pub operators: Vec<i64>,
+    /// May ask for work.
+    pub askers: Vec<i64>,
+    /// What tasks from chats require, sorted.
+    pub capabilities: Vec<String>,
+}
+
+/// Checks the table of chats.
+pub(super) fn intake(w: &Where<'_>, raw: RawIntake) -> Result<Intake, String> {
+    Ok(Intake {
+        operators: raw.operators,
+        askers: raw.askers,
+        capabilities: capabilities(w, "intake.capabilities", raw.capabilities)?,
+    })
+}
+
 /// Checks the table of defaults.
 pub(super) fn board(w: &Where<'_>, raw: RawBoard) -> Result<Board, String> {
     Ok(Board {
@@ -94,19 +114,9 @@ fn agent(
         return Err(w.err(name, "agent", NAME));
     }
     let at = |f: &str| format!("agent.{}.{f}", name.get_ref());
-    let mut capabilities = Vec::with_capacity(raw.capabilities.len());
-    for c in raw.capabilities {
-        if !is_name(c.get_ref()) || capabilities.len() == CAPABILITIES_MAX {
-            let what = format!("{NAME}; at most {CAPABILITIES_MAX} of them");
-            return Err(w.err(&c, &at("capabilities"), &what));
-        }
-        capabilities.push(c.into_inner());
-    }
-    capabilities.sort_unstable();
-    capabilities.dedup();
     Ok(Agent {
         name: name.get_ref().clone(),
-        capabilities,
+        capabilities: capabilities(w, &at("capabilities"), raw.capabilities)?,
         holder: match (raw.users, raw.profile) {
             (Some(_), Some(p)) => {
                 return Err(w.err(&p, &at("profile"), "profile and users exclude each other"))
@@ -116,6 +126,25 @@ fn agent(
         },
         runs: number(w, raw.runs, &at("runs"), 1..=10_000, 1)?,
     })
+}
+
+/// Words in order, each once.
+fn capabilities(
+    w: &Where<'_>,
+    field: &str,
+    raw: Vec<Spanned<String>>,
+) -> Result<Vec<String>, String> {
+    let mut out = Vec::with_capacity(raw.len());
+    for c in raw {
+        if !is_name(c.get_ref()) || out.len() == CAPABILITIES_MAX {
+            let what = format!("{NAME}; at most {CAPABILITIES_MAX} of them");
+            return Err(w.err(&c, field, &what));
+        }
+        out.push(c.into_inner());
+    }
+    out.sort_unstable();
+    out.dedup();
+    Ok(out)
 }
 
 /// Users only: the groups of a client are not kept.

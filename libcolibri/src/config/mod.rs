@@ -2,6 +2,7 @@
 //! the file itself. An error names the file, the line and the field.
 
 mod board;
+mod limits;
 mod raw;
 mod schedule;
 mod users;
@@ -17,7 +18,7 @@ use crate::record::Mode;
 use crate::schedule::Schedule;
 use crate::sys::cell::RunLimits;
 
-pub use board::{Agent, Board, Holder, CAPABILITIES_MAX};
+pub use board::{Agent, Board, Holder, Intake, CAPABILITIES_MAX};
 pub use users::{group_id, Ids, Role, RoleTable, Roles, Subject};
 
 /// Largest config file, in bytes.
@@ -105,10 +106,15 @@ pub struct Limits {
     pub tasks: u64,
     /// Newest tasks that are remembered once they have ended.
     pub tasks_kept: u64,
+<<<<<<< HEAD
     /// Schedules that are not retired.
     pub schedules: u64,
     /// Newest occurrences of each schedule that are remembered.
     pub occurrences_kept: u64,
+=======
+    /// Entries of the audit log that are kept.
+    pub audit: u64,
+>>>>>>> board
 }
 
 /// Resource limits of an agent's processes; `None` leaves the system's.
@@ -210,8 +216,13 @@ pub struct Config {
     pub agents: Vec<Agent>,
     /// How tasks are tried and tried again.
     pub board: Board,
+<<<<<<< HEAD
     /// Declared schedules, by name.
     pub schedules: Vec<(String, Schedule)>,
+=======
+    /// Which chats may do what.
+    pub intake: Intake,
+>>>>>>> board
 }
 
 /// The default place of the config.

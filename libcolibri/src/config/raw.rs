@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+<<<<<<< HEAD
 use super::{board, schedule};
+=======
+use super::{board, limits};
+>>>>>>> board
 use super::{
-    hash, is_name, AgentLimits, Config, Limits, OnSettled, Paths, Place, Profile, Roles, Subject,
-    NAME, PROFILES_MAX,
+    hash, is_name, AgentLimits, Config, OnSettled, Paths, Place, Profile, Roles, Subject, NAME,
+    PROFILES_MAX,
 };
 use crate::record::Mode;
 use crate::schedule::Schedule;
@@ -25,6 +29,7 @@ struct File {
     roles: RawRoles,
     limits: RawLimits,
     board: RawBoard,
+    intake: RawIntake,
     profile: BTreeMap<Spanned<String>, RawProfile>,
     agent: BTreeMap<Spanned<String>, RawAgent>,
     schedule: BTreeMap<Spanned<String>, Schedule>,
@@ -59,6 +64,7 @@ struct RawRoles {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
+<<<<<<< HEAD
 struct RawLimits {
     runs: Field<u32>,
     runs_kept: Field<u64>,
@@ -71,6 +77,19 @@ struct RawLimits {
     tasks_kept: Field<u64>,
     schedules: Field<u64>,
     occurrences_kept: Field<u64>,
+=======
+pub(super) struct RawLimits {
+    pub runs: Field<u32>,
+    pub runs_kept: Field<u64>,
+    pub clients: Field<u32>,
+    pub clients_per_user: Field<u32>,
+    pub requests_per_second: Field<u32>,
+    pub events: Field<u64>,
+    pub journal_bytes: Field<u64>,
+    pub tasks: Field<u64>,
+    pub tasks_kept: Field<u64>,
+    pub audit: Field<u64>,
+>>>>>>> board
 }
 
 #[derive(Deserialize, Default)]
@@ -80,6 +99,14 @@ pub(super) struct RawBoard {
     pub retry_delay: Field<u32>,
     pub retry_delay_max: Field<u32>,
     pub lease: Field<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawIntake {
+    pub operators: Vec<i64>,
+    pub askers: Vec<i64>,
+    pub capabilities: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -254,11 +281,15 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Config, String> {
         user_monitor: user(&w, raw.users.monitor, "users.monitor", "_colibri_run")?,
         user_schedd: user(&w, raw.users.schedd, "users.schedd", "_colibri_sched")?,
         roles: roles(&w, raw.roles)?,
-        limits: limits(&w, raw.limits)?,
+        limits: limits::limits(&w, raw.limits)?,
         profiles,
         agents,
         board: board::board(&w, raw.board)?,
+<<<<<<< HEAD
         schedules: schedule::schedules(&w, raw.schedule)?,
+=======
+        intake: board::intake(&w, raw.intake)?,
+>>>>>>> board
     })
 }
 
@@ -328,6 +359,7 @@ fn roles(w: &Where<'_>, raw: RawRoles) -> Result<Roles, String> {
     })
 }
 
+<<<<<<< HEAD
 fn limits(w: &Where<'_>, raw: RawLimits) -> Result<Limits, String> {
     Ok(Limits {
         runs: number(w, raw.runs, "limits.runs", 1..=10_000, 64)?,
@@ -380,6 +412,8 @@ fn limits(w: &Where<'_>, raw: RawLimits) -> Result<Limits, String> {
     })
 }
 
+=======
+>>>>>>> board
 pub(super) fn number<T: PartialOrd + Copy + std::fmt::Display>(
     w: &Where<'_>,
     value: Field<T>,

@@ -31,6 +31,7 @@ impl Wire for ToSpawnd {
             ToSpawnd::Adopt { .. } => 2,
             ToSpawnd::Signal { .. } => 3,
             ToSpawnd::Release { .. } => 4,
+            ToSpawnd::Log => 5,
         }
     }
 
@@ -45,6 +46,7 @@ impl Wire for ToSpawnd {
                 w.u8(kill_code(*kill));
             }
             ToSpawnd::Release { key } => key.put(w),
+            ToSpawnd::Log => {}
         }
     }
 
@@ -65,12 +67,14 @@ impl Wire for ToSpawnd {
             4 => ToSpawnd::Release {
                 key: RunKey::get(r)?,
             },
+            5 => ToSpawnd::Log,
             k => return Err(WireError::Kind(k)),
         })
     }
 }
 
 const STARTED: u16 = 2;
+const LOG: u16 = 7;
 
 impl Wire for FromSpawnd {
     const MAX: usize = 24;
@@ -83,11 +87,12 @@ impl Wire for FromSpawnd {
             FromSpawnd::MonitorExited { .. } => 4,
             FromSpawnd::Signalled { .. } => 5,
             FromSpawnd::Released { .. } => 6,
+            FromSpawnd::Log => LOG,
         }
     }
 
     fn brings_fd(kind: u16) -> bool {
-        kind == STARTED
+        matches!(kind, STARTED | LOG)
     }
 
     fn put(&self, w: &mut Writer<'_>) {
@@ -129,6 +134,7 @@ impl Wire for FromSpawnd {
                 key.put(w);
                 w.u8(u8::from(*proven == Proven::Alive));
             }
+            FromSpawnd::Log => {}
         }
     }
 
@@ -171,6 +177,7 @@ impl Wire for FromSpawnd {
                     Proven::Empty
                 },
             },
+            LOG => FromSpawnd::Log,
             k => return Err(WireError::Kind(k)),
         })
     }
@@ -335,6 +342,8 @@ mod tests {
             key: KEY,
             monitor: 77,
         });
+        round_trip(ToSpawnd::Log);
+        round_trip(FromSpawnd::Log);
         round_trip(FromSpawnd::Refused {
             key: KEY,
             why: Refusal::System,

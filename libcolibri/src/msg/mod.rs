@@ -89,6 +89,8 @@ pub enum ToSpawnd {
         /// With what.
         kill: Kill,
     },
+    /// syslogd was started again: make a new connection to it.
+    Log,
     /// The run is over or its monitor is lost: kill what is left, prove it, remove its
     /// TMPDIR, socket and notes.
     Release {
@@ -163,6 +165,8 @@ pub enum FromSpawnd {
         /// How many.
         count: u32,
     },
+    /// The answer to `Log`, unless syslogd is not there: a connection comes with it.
+    Log,
     /// The answer to `Release`.
     Released {
         /// Which.

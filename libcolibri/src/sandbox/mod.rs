@@ -256,6 +256,24 @@ pub fn confine(
     })
 }
 
+/// Takes all rights from a descriptor but those of a role, before it is handed to a process of that
+/// table, which could not name it when it was confined. On Linux, where rights belong to the
+/// process, this does nothing.
+pub fn limit(
+    confinement: &Confinement,
+    fd: BorrowedFd<'_>,
+    role: &'static str,
+) -> Result<(), ConfineError> {
+    let process = confinement.process;
+    let known = confinement.role(role).ok_or(ConfineError::UnknownRole {
+        process,
+        fd: fd.as_raw_fd(),
+        role,
+    })?;
+    sys::confine::limit(fd, known)
+        .map_err(|e| ConfineError::step(process, "limit a descriptor for", e))
+}
+
 /// Pairs each descriptor with its role, and checks that none is missing.
 fn name_roles<'a>(
     confinement: &Confinement,

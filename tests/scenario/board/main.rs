@@ -1,8 +1,10 @@
 //! The board: tasks come in, find an agent, run, and end once.
 
 mod agents;
+mod chat;
 mod kills;
 mod lives;
 mod stage;
+mod telegram;
 mod tool;
 mod waits;

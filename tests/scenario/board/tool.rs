@@ -59,3 +59,43 @@ fn what_is_added_is_shown_explained_and_ended() {
         "{agents}"
     );
 }
+
+#[test]
+fn the_audit_log_tells_of_changes_and_of_nothing_else() {
+    let (mut suite, mut client, _steps) = with_steps("");
+    client.call(json!({"cmd": "status"}));
+    let task = create(&mut client, json!({"title": "secret title"}));
+    let run = wait_task(&mut client, task, "started")["run"].clone();
+    client.call(json!({"cmd": "pause-agent", "agent_id": "steps"}));
+    client.refused(json!({"cmd": "pause-agent", "agent_id": "nobody"}));
+    client.call(json!({"cmd": "stop-agent", "run": run}));
+    wait_task(&mut client, task, "cancelled");
+    let spawned = client.spawn_agent("steps", "secret prompt");
+    suite.stop();
+    suite.launch();
+    let mut client = suite.client();
+    let log = client.call(json!({"cmd": "list-audit"}));
+    assert!(!log.to_string().contains("secret"), "{log}");
+    let entries = log["entries"].as_array().expect("entries");
+    let told: Vec<(&str, &Value)> = entries
+        .iter()
+        .map(|e| (e["command"].as_str().expect("a command"), &e["object"]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("spawn-agent", &json!({"profile": "steps", "run": spawned})),
+            ("stop-agent", &json!({"run": run})),
+            ("pause-agent", &json!({"agent_id": "steps"})),
+            ("create-task", &json!({"id": task})),
+        ]
+    );
+    assert_eq!(entries[0]["role"], "operator");
+    let one = json!({"cmd": "list-audit", "command": "stop-agent", "limit": 9});
+    assert_eq!(
+        client.call(one)["entries"].as_array().map(Vec::len),
+        Some(1)
+    );
+    let none = json!({"cmd": "list-audit", "uid": 4_000_000_000_u32});
+    assert_eq!(client.call(none)["entries"], json!([]));
+}

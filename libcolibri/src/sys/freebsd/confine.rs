@@ -36,7 +36,7 @@ fn right(right: Right) -> capsicum::Right {
 
 /// Takes all rights but the role's. Without the right `Ioctl`, which no role can have, the kernel
 /// also clears the list of ioctls; of fcntl only the status flags are left.
-fn limit(fd: BorrowedFd<'_>, role: &Role) -> io::Result<()> {
+pub(crate) fn limit(fd: BorrowedFd<'_>, role: &Role) -> io::Result<()> {
     let mut rights = FileRights::new();
     for r in role.rights {
         rights.allow(right(*r));

@@ -284,6 +284,11 @@ fn beneath(role: &Role) -> BitFlags<AccessFs> {
     access
 }
 
+/// Rights belong to the process here.
+pub(crate) fn limit(_fd: BorrowedFd<'_>, _role: &Role) -> io::Result<()> {
+    Ok(())
+}
+
 /// Gives everything up that the table does not name. From here on there is no way back.
 pub(crate) fn enter(
     confinement: &Confinement,
