@@ -4,12 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-<<<<<<< HEAD
-use crate::cli_board::{AgentCommand, TaskCommand};
-use crate::cli_schedule::ScheduleCommand;
-=======
 use crate::cli_board::{AgentCommand, AuditArgs, TaskCommand};
->>>>>>> board
+use crate::cli_schedule::ScheduleCommand;
 use crate::fold::FoldArgs;
 
 /// Watch and steer the agents that colibrid supervises.

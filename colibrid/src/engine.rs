@@ -445,11 +445,8 @@ impl Engine {
         self.ring.publish();
         self.remove_expired();
         self.serve_late();
-<<<<<<< HEAD
-        self.feed_schedd()?;
-=======
         self.mend_log();
->>>>>>> board
+        self.feed_schedd()?;
         self.flush_out()?;
         self.flush_answers();
         self.feed_subscribers();

@@ -56,11 +56,7 @@ const fn row(word: &'static str, name: Name, role: Role) -> Row {
 }
 
 /// All commands.
-<<<<<<< HEAD
-pub const COMMANDS: [Row; 32] = [
-=======
-pub const COMMANDS: [Row; 25] = [
->>>>>>> board
+pub const COMMANDS: [Row; 34] = [
     row("ping", Name::Ping, Role::Observer),
     row("status", Name::Status, Role::Observer),
     row("snapshot", Name::Snapshot, Role::Observer),
@@ -107,11 +103,13 @@ const fn board(word: &'static str, verb: Verb, role: Role) -> Row {
 
 impl Row {
     /// Whether the command changes something that the audit log is to tell of. A heartbeat comes
-    /// every few minutes and changes only how long a claim holds.
+    /// every few minutes and changes only how long a claim holds; a schedule is added, and told of,
+    /// when schedd has looked at it.
     #[must_use]
     pub fn is_audited(&self) -> bool {
         let looks = self.role == Role::Observer || self.name == Name::ListAudit;
-        !looks && self.name != Name::Board(Verb::Heartbeat)
+        let later = self.name == Name::Schedule(Planning::Add);
+        !looks && !later && self.name != Name::Board(Verb::Heartbeat)
     }
 }
 

@@ -142,7 +142,7 @@ impl Engine {
     }
 
     /// Remembers who changed what, in one transaction with the change.
-    fn audit(
+    pub(crate) fn audit(
         &self,
         actor: Actor,
         command: &str,

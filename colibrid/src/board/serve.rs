@@ -181,11 +181,7 @@ impl Engine {
 
     /// A task that nobody works on is cancelled at once, and so is one whose holder is external:
     /// its claim is void. A run is stopped first.
-<<<<<<< HEAD
     pub(crate) fn cancel_task(&mut self, actor: Actor, c: &CancelTask) -> Reply {
-=======
-    pub(super) fn cancel_task(&mut self, actor: Actor, c: &CancelTask) -> Reply {
->>>>>>> board
         let mut t = self.task(c.task_id)?;
         let run = t.status.is_held().then_some(t.run).flatten();
         if let Some(run) = run {

@@ -212,13 +212,14 @@ impl Engine {
     /// Makes its task: both are stored or neither.
     fn fire(&mut self, s: &mut ScheduleRow, o: &mut OccurrenceRow) -> DbResult<()> {
         let now = sys::wall_ms();
-        let c = task_of(s, o, now);
         let source = json!({"schedule": s.name, "planned": rfc3339(o.planned_ms)});
         let actor = Actor {
             role: Actor::SUITE.role,
             uid: Some(s.by_uid),
         };
-        match self.create_task(actor, &c, Some(&source)) {
+        // Placeholders may have made it longer than a task can be.
+        let made = task_of(s, o, now).check();
+        match made.and_then(|c| self.create_task(actor, &c, Some(&source))) {
             Ok(task) => {
                 o.task = task["id"].as_u64();
                 o.fired_ms = Some(now);

@@ -339,6 +339,14 @@ impl Engine {
         self.may_add(&s.name)?;
         db(self.store.add_schedule(&mut s))?;
         self.timetable.changed.insert(s.schedule);
+        let mut object = serde_json::Map::new();
+        object.insert("name".into(), s.name.clone().into());
+        object.insert("id".into(), s.schedule.into());
+        let actor = Actor {
+            role: "operator",
+            uid: Some(s.by_uid),
+        };
+        self.audit(actor, "add-schedule", object, None);
         let next: Vec<Value> = next.iter().map(views::planned).collect();
         Ok(json!({
             "schedule": s.name, "id": s.schedule, "says": s.spec.describe(), "next": next,

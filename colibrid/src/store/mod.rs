@@ -32,27 +32,17 @@ pub use tasks::{LogRow, NewTask, TaskFilter, TaskRow};
 
 /// Version of the schema. A database of a newer build is refused before anything is touched.
 ///
-<<<<<<< HEAD
-/// History: 1 runs, attempts, events; 2 the board; 3 schedules.
-const SCHEMA: i64 = MIGRATIONS.len() as i64;
-
-/// From each version of the schema to the next, beginning with an empty database.
-const MIGRATIONS: [&[&str]; 3] = [
-    &[TABLES],
-    &[tasks::TABLES, claims::TABLES],
-    &[schedules::TABLES],
-=======
 /// History: 1 runs, attempts, events; 2 the board; 3 the audit log; 4 updates
-/// of chats.
+/// of chats; 5 schedules.
 const SCHEMA: i64 = MIGRATIONS.len() as i64;
 
 /// From each version of the schema to the next, beginning with an empty database.
-const MIGRATIONS: [&[&str]; 4] = [
+const MIGRATIONS: [&[&str]; 5] = [
     &[TABLES],
     &[tasks::TABLES, claims::TABLES],
     &[audit::TABLES],
     &[updates::TABLES],
->>>>>>> board
+    &[schedules::TABLES],
 ];
 
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.

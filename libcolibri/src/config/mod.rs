@@ -106,15 +106,12 @@ pub struct Limits {
     pub tasks: u64,
     /// Newest tasks that are remembered once they have ended.
     pub tasks_kept: u64,
-<<<<<<< HEAD
+    /// Entries of the audit log that are kept.
+    pub audit: u64,
     /// Schedules that are not retired.
     pub schedules: u64,
     /// Newest occurrences of each schedule that are remembered.
     pub occurrences_kept: u64,
-=======
-    /// Entries of the audit log that are kept.
-    pub audit: u64,
->>>>>>> board
 }
 
 /// Resource limits of an agent's processes; `None` leaves the system's.
@@ -216,13 +213,10 @@ pub struct Config {
     pub agents: Vec<Agent>,
     /// How tasks are tried and tried again.
     pub board: Board,
-<<<<<<< HEAD
-    /// Declared schedules, by name.
-    pub schedules: Vec<(String, Schedule)>,
-=======
     /// Which chats may do what.
     pub intake: Intake,
->>>>>>> board
+    /// Declared schedules, by name.
+    pub schedules: Vec<(String, Schedule)>,
 }
 
 /// The default place of the config.

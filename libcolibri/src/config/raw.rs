@@ -6,11 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-<<<<<<< HEAD
-use super::{board, schedule};
-=======
-use super::{board, limits};
->>>>>>> board
+use super::{board, limits, schedule};
 use super::{
     hash, is_name, AgentLimits, Config, OnSettled, Paths, Place, Profile, Roles, Subject, NAME,
     PROFILES_MAX,
@@ -64,20 +60,6 @@ struct RawRoles {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-<<<<<<< HEAD
-struct RawLimits {
-    runs: Field<u32>,
-    runs_kept: Field<u64>,
-    clients: Field<u32>,
-    clients_per_user: Field<u32>,
-    requests_per_second: Field<u32>,
-    events: Field<u64>,
-    journal_bytes: Field<u64>,
-    tasks: Field<u64>,
-    tasks_kept: Field<u64>,
-    schedules: Field<u64>,
-    occurrences_kept: Field<u64>,
-=======
 pub(super) struct RawLimits {
     pub runs: Field<u32>,
     pub runs_kept: Field<u64>,
@@ -89,7 +71,8 @@ pub(super) struct RawLimits {
     pub tasks: Field<u64>,
     pub tasks_kept: Field<u64>,
     pub audit: Field<u64>,
->>>>>>> board
+    pub schedules: Field<u64>,
+    pub occurrences_kept: Field<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -285,11 +268,8 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Config, String> {
         profiles,
         agents,
         board: board::board(&w, raw.board)?,
-<<<<<<< HEAD
-        schedules: schedule::schedules(&w, raw.schedule)?,
-=======
         intake: board::intake(&w, raw.intake)?,
->>>>>>> board
+        schedules: schedule::schedules(&w, raw.schedule)?,
     })
 }
 
@@ -359,61 +339,6 @@ fn roles(w: &Where<'_>, raw: RawRoles) -> Result<Roles, String> {
     })
 }
 
-<<<<<<< HEAD
-fn limits(w: &Where<'_>, raw: RawLimits) -> Result<Limits, String> {
-    Ok(Limits {
-        runs: number(w, raw.runs, "limits.runs", 1..=10_000, 64)?,
-        runs_kept: number(
-            w,
-            raw.runs_kept,
-            "limits.runs_kept",
-            1..=100_000_000,
-            10_000,
-        )?,
-        clients: number(w, raw.clients, "limits.clients", 1..=4096, 128)?,
-        clients_per_user: number(
-            w,
-            raw.clients_per_user,
-            "limits.clients_per_user",
-            1..=4096,
-            32,
-        )?,
-        requests_per_second: number(
-            w,
-            raw.requests_per_second,
-            "limits.requests_per_second",
-            1..=100_000,
-            200,
-        )?,
-        events: number(w, raw.events, "limits.events", 1000..=100_000_000, 100_000)?,
-        journal_bytes: number(
-            w,
-            raw.journal_bytes,
-            "limits.journal_bytes",
-            2 * 1024 * 1024..=1 << 40,
-            16 * 1024 * 1024,
-        )?,
-        tasks: number(w, raw.tasks, "limits.tasks", 1..=10_000_000, 100_000)?,
-        tasks_kept: number(
-            w,
-            raw.tasks_kept,
-            "limits.tasks_kept",
-            1..=100_000_000,
-            100_000,
-        )?,
-        schedules: number(w, raw.schedules, "limits.schedules", 1..=1_000_000, 10_000)?,
-        occurrences_kept: number(
-            w,
-            raw.occurrences_kept,
-            "limits.occurrences_kept",
-            10..=100_000,
-            1000,
-        )?,
-    })
-}
-
-=======
->>>>>>> board
 pub(super) fn number<T: PartialOrd + Copy + std::fmt::Display>(
     w: &Where<'_>,
     value: Field<T>,
