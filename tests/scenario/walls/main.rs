@@ -2,5 +2,6 @@
 //! something that it must not.
 
 #[cfg(target_os = "linux")]
+mod false_time;
 mod holdings;
 mod liars;
