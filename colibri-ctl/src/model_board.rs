@@ -222,6 +222,8 @@ pub struct Agent {
     pub holds: u64,
     /// Whether it gets no tasks.
     pub paused: bool,
+    /// When it takes tasks, in words.
+    pub hours: Option<String>,
     /// Of the run that needs a person, or of its newest.
     pub state: Option<String>,
     /// Whether it needs a person.

@@ -532,6 +532,7 @@ impl Engine {
             "warnings": self.warnings(),
             "seq": self.ring.published(),
             "runs": {"alive": self.runs.len(), "limit": self.config.limits.runs, "total": total},
+            "tasks": self.columns()?,
             "attention": panes.iter().filter(|p| p.needs_attention()).count(),
             "stopping": self.ending,
             "profiles": self.config.profiles.iter().map(|p| &p.name).collect::<Vec<_>>(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use libcolibri::config::Config;
 
 /// Keys whose commented line in the sample is an example, because leaving them out is the default.
-const EXAMPLES: [(&str, &str); 17] = [
+const EXAMPLES: [(&str, &str); 18] = [
     ("profile", "agent"),
     ("profile", "env"),
     ("profile", "jail"),
@@ -21,6 +21,7 @@ const EXAMPLES: [(&str, &str); 17] = [
     ("profile", "run_cpu"),
     ("profile", "runs"),
     ("agent", "users"),
+    ("agent", "hours"),
     ("schedule", "start"),
     ("schedule", "end"),
     ("schedule", "late"),

@@ -191,6 +191,7 @@ pub fn agent(a: &Agent, style: &Style) -> String {
     fact("kind", &a.kind);
     fact("profile", a.profile.as_deref().unwrap_or(""));
     fact("host", &a.host);
+    fact("hours", a.hours.as_deref().unwrap_or(""));
     fact("can", &a.capabilities.join(", "));
     let runs: Vec<String> = a.runs.iter().map(|r| format!("run {r}")).collect();
     fact("has", &format!("{} of at most {}", a.holds, a.limit));

@@ -69,12 +69,15 @@ impl Engine {
     /// Gives queued tasks to free agents until no task fits a free agent any more.
     pub(super) fn assign_tasks(&mut self, now: u64) -> DbResult<()> {
         let mut load = self.load();
-        let paused = self.paused()?;
+        let paused = self.store.paused_agents()?;
         let mut heads = None;
         loop {
             let config = &self.config;
             let able = |a: &&Agent| match a.holder {
-                Holder::Local(p) => !paused.contains(&a.name) && load.limit(config, a, p).is_none(),
+                Holder::Local(p) => {
+                    let closed = a.hours.is_some_and(|h| !h.hold(now));
+                    !closed && !paused.contains(&a.name) && load.limit(config, a, p).is_none()
+                }
                 Holder::External(_) => false,
             };
             let free: Vec<Free<'_>> = config
@@ -107,15 +110,11 @@ impl Engine {
         }
     }
 
-    /// Agents that get no tasks.
-    fn paused(&self) -> DbResult<Vec<String>> {
-        let mut paused = Vec::new();
-        for a in &self.config.agents {
-            if self.store.agent(&a.name)?.paused {
-                paused.push(a.name.clone());
-            }
-        }
-        Ok(paused)
+    /// When the hours of the next agent begin that is closed now.
+    pub(super) fn next_opening(&self, now: u64) -> Option<u64> {
+        let hours = self.config.agents.iter().filter_map(|a| a.hours);
+        let closed = hours.filter(|h| !h.hold(now));
+        closed.map(|h| h.begin_after(now)).min()
     }
 
     /// Gives a queued task to a local agent: a run, a claim, one move. Returns the profile.

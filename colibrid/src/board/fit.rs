@@ -84,6 +84,7 @@ mod tests {
             capabilities: capabilities.iter().map(|c| (*c).to_owned()).collect(),
             holder: Holder::Local(0),
             runs: 1,
+            hours: None,
         }
     }
 

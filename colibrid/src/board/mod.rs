@@ -63,7 +63,10 @@ impl Engine {
         self.tell_dependents(LOT)?;
         self.on_time(now, LOT)?;
         self.assign_tasks(now)?;
-        self.desk.due_ms = self.store.next_due()?;
+        let due = self.store.next_due()?;
+        let waits = self.store.oldest_queued()?.is_some();
+        let opens = waits.then(|| self.next_opening(now)).flatten();
+        self.desk.due_ms = due.into_iter().chain(opens).min();
         Ok(())
     }
 

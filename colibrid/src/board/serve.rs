@@ -242,6 +242,10 @@ impl Engine {
         let agent = self.external(actor, &c.agent_id)?;
         let (name, most) = (agent.name.clone(), agent.runs);
         let now = sys::wall_ms();
+        if let Some(hours) = agent.hours.filter(|h| !h.hold(now)) {
+            let message = format!("agent {name} takes tasks from {hours}");
+            return Err(Refusal::new("conflict", message));
+        }
         if db(self.store.agent(&name))?.paused {
             return Err(Refusal::new("conflict", format!("agent {name} is paused")));
         }
@@ -363,20 +367,24 @@ impl Engine {
 
     /// What is in each column, and since when the oldest task waits for an agent.
     fn stats(&self) -> Reply {
+        Ok(json!({
+            "tasks": self.columns()?,
+            "oldest_queued_at": db(self.store.oldest_queued())?.map(rfc3339),
+            "limit": self.config.limits.tasks,
+        }))
+    }
+
+    /// How many tasks stand where.
+    pub(crate) fn columns(&self) -> Reply {
         let counts = db(self.store.task_counts())?;
         let of = |s: &Status| {
             let found = counts.iter().find(|(word, _)| word == s.as_str());
             found.map_or(0, |(_, n)| *n)
         };
-        let tasks: serde_json::Map<String, Value> = Status::ALL
+        let columns = Status::ALL
             .iter()
-            .map(|s| (s.as_str().to_owned(), of(s).into()))
-            .collect();
-        Ok(json!({
-            "tasks": tasks,
-            "oldest_queued_at": db(self.store.oldest_queued())?.map(rfc3339),
-            "limit": self.config.limits.tasks,
-        }))
+            .map(|s| (s.as_str().to_owned(), of(s).into()));
+        Ok(Value::Object(columns.collect()))
     }
 
     fn list_agents(&self) -> Reply {
@@ -412,6 +420,7 @@ impl Engine {
             "limit": a.runs,
             "holds": holds,
             "paused": record.paused,
+            "hours": a.hours.map(|h| h.to_string()),
             "state": shown.map(|p| p.state.as_str()),
             "attention": mine.iter().any(|p| p.needs_attention()),
             "runs": mine.iter().map(|p| p.run).collect::<Vec<_>>(),

@@ -1,6 +1,7 @@
 //! Why a task is where it is: always answerable, in sentences.
 
 use libcolibri::config::{Agent, Holder};
+use libcolibri::sys;
 
 use super::fit::holds;
 use super::lifecycle::Status;
@@ -75,6 +76,9 @@ impl Engine {
         let name = &a.name;
         if self.store.agent(name)?.paused {
             return Ok(Some(format!("agent {name} is paused")));
+        }
+        if let Some(hours) = a.hours.filter(|h| !h.hold(sys::wall_ms())) {
+            return Ok(Some(format!("agent {name} takes tasks from {hours}")));
         }
         Ok(match a.holder {
             Holder::Local(profile) => self.load().limit(&self.config, a, profile),

@@ -4,7 +4,8 @@ use rusqlite::{params, OptionalExtension, Row};
 
 use super::{DbResult, Store};
 
-/// Tables of claims and of what is known of agents beyond the config.
+/// Tables of claims and of what is known of agents beyond the config. How many claims an agent holds
+/// is counted by triggers: it is asked with each claim.
 pub(super) const TABLES: &str = "
 CREATE TABLE claims (
     claim INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -21,7 +22,6 @@ CREATE TABLE claims (
     outcome TEXT
 ) STRICT;
 CREATE INDEX claims_task ON claims (task);
-CREATE INDEX claims_held ON claims (agent) WHERE ended_ms IS NULL;
 CREATE INDEX claims_done ON claims (agent, claim) WHERE outcome = 'done';
 CREATE TABLE agents (
     agent TEXT PRIMARY KEY,
@@ -31,6 +31,14 @@ CREATE TABLE agents (
     cost_nano INTEGER NOT NULL DEFAULT 0,
     seen_ms INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE held (agent TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TRIGGER claims_made AFTER INSERT ON claims BEGIN
+    INSERT INTO held VALUES (new.agent, 1) ON CONFLICT (agent) DO UPDATE SET n = n + 1;
+END;
+CREATE TRIGGER claims_ended AFTER UPDATE OF ended_ms ON claims
+WHEN old.ended_ms IS NULL AND new.ended_ms IS NOT NULL BEGIN
+    UPDATE held SET n = n - 1 WHERE agent = old.agent;
+END;
 ";
 
 /// One attempt at a task.
@@ -192,9 +200,12 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn held_by(&self, agent: &str) -> DbResult<u64> {
-        self.db
-            .prepare_cached("SELECT count(*) FROM claims WHERE agent = ?1 AND ended_ms IS NULL")?
+        let n = self
+            .db
+            .prepare_cached("SELECT n FROM held WHERE agent = ?1")?
             .query_row([agent], |r| r.get(0))
+            .optional()?;
+        Ok(n.unwrap_or(0))
     }
 
     /// What is known of an agent.
@@ -218,6 +229,18 @@ impl Store {
             })
             .optional()?;
         Ok(found.unwrap_or_default())
+    }
+
+    /// Agents that get no tasks.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn paused_agents(&self) -> DbResult<Vec<String>> {
+        let mut stmt = self
+            .db
+            .prepare_cached("SELECT agent FROM agents WHERE paused <> 0")?;
+        let rows = stmt.query_map([], |r| r.get(0))?;
+        rows.collect()
     }
 
     /// Stores what is known of an agent.
@@ -253,5 +276,41 @@ impl Store {
         )?;
         let rows = stmt.query_map(params![agent, limit], |r| r.get(0))?;
         rows.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::scratch;
+
+    #[test]
+    fn what_an_agent_holds_is_counted() {
+        let store = Store::open(&scratch("held")).unwrap();
+        store.db.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+        let claim = |task, agent| {
+            let new = NewClaim {
+                task,
+                agent,
+                run: None,
+                by_uid: None,
+                at_ms: 5,
+                lease_ms: Some(10),
+            };
+            store.add_claim(&new).unwrap()
+        };
+        let first = claim(1, "a");
+        claim(2, "a");
+        claim(3, "b");
+        assert_eq!(store.held_by("a").unwrap(), 2);
+        let mut c = store.claim(first).unwrap().unwrap();
+        assert_eq!(c.until_ms, Some(15));
+        (c.ended_ms, c.outcome) = (Some(9), Some("done".into()));
+        // Saving it once more changes nothing.
+        store.save_claim(&c).unwrap();
+        store.save_claim(&c).unwrap();
+        let held = ["a", "b", "c"].map(|agent| store.held_by(agent).unwrap());
+        assert_eq!(held, [1, 1, 0]);
+        assert_eq!(store.durations("a", 9).unwrap(), [4]);
     }
 }

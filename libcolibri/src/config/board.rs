@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 
 use super::raw::{number, Field, RawAgent, RawBoard, RawIntake, Where};
-use super::{is_name, OnSettled, Profile, Subject, NAME};
+use super::{is_name, Hours, OnSettled, Profile, Subject, NAME};
 
 /// Most capabilities of an agent, and most that a task may require.
 pub const CAPABILITIES_MAX: usize = 64;
@@ -32,6 +32,8 @@ pub struct Agent {
     pub holder: Holder,
     /// Tasks that it has at once.
     pub runs: u32,
+    /// When it takes tasks; `None` = always.
+    pub hours: Option<Hours>,
 }
 
 impl Agent {
@@ -125,6 +127,13 @@ fn agent(
             (None, profile) => local(w, name, &at("profile"), profile, profiles)?,
         },
         runs: number(w, raw.runs, &at("runs"), 1..=10_000, 1)?,
+        hours: match raw.hours {
+            None => None,
+            Some(h) => {
+                let parsed = h.get_ref().parse();
+                Some(parsed.map_err(|e| w.err(&h, &at("hours"), e))?)
+            }
+        },
     })
 }
 
@@ -249,6 +258,10 @@ mod tests {
             (
                 "[board]\nattempts = 0\n",
                 "c:9: board.attempts: must be from 1 to 100",
+            ),
+            (
+                "[agent.a]\nhours = \"8-18\"\n",
+                "c:9: agent.a.hours: must be two times",
             ),
         ] {
             let got = check(&format!("{PROFILES}{text}")).unwrap_err();

@@ -2,6 +2,7 @@
 //! the file itself. An error names the file, the line and the field.
 
 mod board;
+mod hours;
 mod limits;
 mod raw;
 mod schedule;
@@ -19,6 +20,7 @@ use crate::schedule::Schedule;
 use crate::sys::cell::RunLimits;
 
 pub use board::{Agent, Board, Holder, Intake, CAPABILITIES_MAX};
+pub use hours::Hours;
 pub use users::{group_id, Ids, Role, RoleTable, Roles, Subject};
 
 /// Largest config file, in bytes.

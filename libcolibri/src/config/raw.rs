@@ -99,6 +99,7 @@ pub(super) struct RawAgent {
     pub profile: Field<String>,
     pub users: Option<Vec<Spanned<String>>>,
     pub runs: Field<u32>,
+    pub hours: Field<String>,
 }
 
 #[derive(Deserialize)]

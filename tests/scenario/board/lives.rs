@@ -47,6 +47,7 @@ fn a_task_finds_its_agent_and_ends_with_the_answer() {
     let none = json!({"cmd": "list-tasks", "status": "done", "capability": "go"});
     assert_eq!(client.call(none)["tasks"], json!([]));
     assert_eq!(client.call(json!({"cmd": "stats"}))["tasks"]["done"], 1);
+    assert_eq!(client.call(json!({"cmd": "status"}))["tasks"]["done"], 1);
     let again = json!({"cmd": "cancel-task", "task_id": task});
     assert_eq!(client.refused(again), "conflict");
     assert_eq!(

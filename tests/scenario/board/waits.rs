@@ -116,3 +116,20 @@ fn the_same_key_is_the_same_task() {
     let other = client.call(json!({"cmd": "create-task", "title": "t", "key": "k-2"}));
     assert_ne!(other["id"], first["id"]);
 }
+
+#[test]
+fn for_the_hours_of_an_agent() {
+    // One minute of the day, half a day away.
+    let now = libcolibri::sys::wall_ms() / 60_000 % (24 * 60);
+    let clock = |m: u64| format!("{:02}:{:02}", m / 60 % 24, m % 60);
+    let (from, to) = (clock(now + 720), clock(now + 721));
+    let hours = format!("hours = \"{from}-{to}\"\n");
+    let more = format!("{hours}[agent.far]\nusers = [\"uid:7\"]\n{hours}");
+    let (_suite, mut client, _steps) = with_steps(&more);
+    let task = create(&mut client, json!({"title": "t", "capabilities": ["rust"]}));
+    let t = get(&mut client, task);
+    let why = format!("agent steps takes tasks from {from} to {to} UTC");
+    assert_eq!((&t["status"], &t["why"]), (&json!("queued"), &json!([why])));
+    let claim = json!({"cmd": "claim-task", "agent_id": "far"});
+    assert_eq!(client.refused(claim), "conflict");
+}
