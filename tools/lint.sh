@@ -54,7 +54,7 @@ cfg_in_functions() {
 
 scripts() {
 	bad=0
-	for f in tools/*.sh tools/freebsd-cross/setup.sh tools/freebsd-cross/cargo-freebsd rc.d/*; do
+	for f in tools/*.sh tools/*/*.sh tools/freebsd-cross/cargo-freebsd rc.d/* etc/*.in etc/periodic/*/*; do
 		[ ! -f "$f" ] || sh -n "$f" || bad=1
 	done
 	bash -n .ci/run || bad=1

@@ -107,7 +107,7 @@ pub enum Command {
     Check,
     /// Fold a recorded stream of an agent into its states, without colibrid
     Fold(FoldArgs),
-    /// The version of this program and of the protocol it speaks
+    /// What this program was built from, and what it speaks
     Version,
 }
 

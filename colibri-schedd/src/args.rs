@@ -12,6 +12,8 @@ pub struct Args {
     pub stderr: bool,
     /// Log more.
     pub verbose: bool,
+    /// Say which version this is, and nothing else.
+    pub version: bool,
     /// Where the time zones are.
     pub zones: PathBuf,
 }
@@ -22,22 +24,26 @@ impl Args {
     /// # Errors
     /// Exit code 2 for any other.
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Args> {
-        let usage = || Fatal {
+        let usage = || {
+            Fatal {
             code: EX_USAGE,
             message:
-                "usage: colibri-schedd [-dv] [-u uid:gid] [-z directory] (started by colibrid only)"
+                "usage: colibri-schedd [-dvV] [-u uid:gid] [-z directory] (started by colibrid only)"
                     .into(),
+        }
         };
         let mut out = Args {
             ids: None,
             stderr: false,
             verbose: false,
+            version: false,
             zones: "/usr/share/zoneinfo".into(),
         };
         while let Some(a) = args.next() {
             match a.as_str() {
                 "-d" => out.stderr = true,
                 "-v" => out.verbose = true,
+                "-V" | "--version" => out.version = true,
                 "-u" => {
                     let value = args.next().ok_or_else(usage)?;
                     let (uid, gid) = value.split_once(':').ok_or_else(usage)?;

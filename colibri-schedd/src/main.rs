@@ -33,6 +33,10 @@ fn main() {
 
 fn run() -> Result<()> {
     let args = Args::parse(std::env::args().skip(1))?;
+    if args.version {
+        println!("colibri-schedd {}", env!("CARGO_PKG_VERSION"));
+        return Ok(());
+    }
     let target = if args.stderr {
         Target::Stderr
     } else {

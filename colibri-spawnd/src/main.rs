@@ -31,6 +31,10 @@ fn main() -> ExitCode {
     let result = match options::parse(std::env::args_os().skip(1).collect()) {
         Ok(Role::Monitor(args)) => monitor::main(&args),
         Ok(Role::Spawnd(options)) => spawnd(&options),
+        Ok(Role::Version) => {
+            println!("colibri-spawnd {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
         Err(usage) => Err(usage),
     };
     let Err(fatal) = result else {

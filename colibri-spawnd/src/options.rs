@@ -1,4 +1,4 @@
-//! The command line: `colibri-spawnd [-dv] [-f FILE]`, or the hidden role `-M` of a monitor.
+//! The command line: `colibri-spawnd [-dv] [-f FILE]`, `-V`, or the hidden role `-M` of a monitor.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +15,8 @@ pub enum Role {
     Spawnd(Options),
     /// The monitor of a run.
     Monitor(Args),
+    /// Nothing: it says its version.
+    Version,
 }
 
 /// spawnd's options.
@@ -52,6 +54,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Role> {
         match word.to_str() {
             Some("-d") => options.foreground = true,
             Some("-v") => options.verbose = true,
+            Some("-V" | "--version") => return Ok(Role::Version),
             Some("-f") => options.file = words.next().ok_or_else(usage)?.into(),
             _ => return Err(usage()),
         }
@@ -62,7 +65,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Role> {
 fn usage() -> Fatal {
     Fatal {
         code: EX_USAGE,
-        message: "usage: colibri-spawnd [-dv] [-f file] (started by colibrid)".into(),
+        message: "usage: colibri-spawnd [-dvV] [-f file] (started by colibrid)".into(),
     }
 }
 
@@ -81,6 +84,7 @@ mod tests {
         };
         assert_eq!(o.file, PathBuf::from("/x"));
         assert!(o.verbose && o.foreground);
+        assert_eq!(parse(words(&["-V"])).unwrap(), Role::Version);
         for bad in [&["-f"][..], &["-x"], &["file"], &["-M", "1"], &["-v", "-M"]] {
             assert_eq!(parse(words(bad)).unwrap_err().code, EX_USAGE, "{bad:?}");
         }

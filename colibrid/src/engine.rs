@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use libcolibri::config::Config;
-use libcolibri::error::{Context, Fatal, Result, EX_OK};
+use libcolibri::error::{reason, Context, Fatal, Result, EX_OK};
 use libcolibri::msg::{RunKey, ToMonitor, ToSchedd, ToSpawnd};
 use libcolibri::sandbox::{self, policy, Confined};
 use libcolibri::signals::Signals;
@@ -297,6 +297,9 @@ impl Engine {
                 self.kept = false;
                 self.keeper = None;
                 error!("the keeper is gone: a crash of this suite would be its end");
+                if let Err(e) = start::write_pid(&self.pid_file, self.kept) {
+                    error!("cannot write my number into the pid file: {}", reason(&e));
+                }
             }
             token if self.monitors.contains_key(&token) => self.hear_monitor(token)?,
             token => self.client_event(token, event.is_write_closed()),

@@ -3,6 +3,7 @@
 //! The fold is pure: the same records give the same pane, whenever they are read. The snapshot
 //! is `clawdie.glasspane.snapshot.v1`: the original's fields and, optional for readers, ours.
 
+use libcolibri::formats::SNAPSHOT as SCHEMA;
 use libcolibri::msg::RunKey;
 use libcolibri::record::{clip, Dialog, Entry, Record};
 use libcolibri::state::{Container, Phase, State, Usage};
@@ -11,9 +12,6 @@ use serde_json::{json, Value};
 
 use crate::event::{dialog, or_null, phase, usage};
 use crate::time::rfc3339;
-
-/// The schema of a snapshot.
-pub const SCHEMA: &str = "clawdie.glasspane.snapshot.v1";
 
 /// Open tools that are named in a pane.
 const TOOLS_MAX: usize = 64;

@@ -324,7 +324,11 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-fn write_pid(mut file: &File, kept: bool) -> io::Result<()> {
+/// Writes into the pid file whom to signal: the keeper, or without one this process.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_pid(mut file: &File, kept: bool) -> io::Result<()> {
     let pid = if kept {
         nix::unistd::getppid()
     } else {

@@ -7,6 +7,7 @@ pub mod chan;
 pub mod config;
 pub mod cron;
 pub mod error;
+pub mod formats;
 pub mod journal;
 pub mod log;
 pub mod msg;

@@ -3,6 +3,10 @@
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use libcolibri::error::{Fatal, Result};
+use libcolibri::formats::{DATABASE, SNAPSHOT};
+use libcolibri::journal::MAGIC;
+use libcolibri::wire::VERSION as MESSAGES;
+use serde::Deserialize;
 
 use crate::fold::{self, FoldArgs};
 use crate::model::PROTOCOL;
@@ -27,18 +31,56 @@ pub fn fold(args: &FoldArgs, out: &Output) -> Result<()> {
     }
 }
 
-/// `version`: of this program and of its protocol.
+/// What the build script found out, as the fields of a JSON object.
+const BUILD: &str = env!("COLIBRI_BUILD");
+
+/// `version`: of this program, of what it was built from, and of what it speaks.
 ///
 /// # Errors
 /// Standard output that cannot be written.
 pub fn version(out: &Output) -> Result<()> {
-    let version = env!("CARGO_PKG_VERSION");
+    let journal = str::from_utf8(MAGIC).unwrap_or_default().trim_end();
     if out.is_json() {
+        let build = BUILD.trim_end_matches('}');
         return out.raw(&format!(
-            "{{\"version\":\"{version}\",\"protocol\":{PROTOCOL}}}"
+            "{build},\"protocol\":{PROTOCOL},\"messages\":{MESSAGES},\"journal\":\"{journal}\",\
+             \"database\":{DATABASE},\"snapshot\":\"{SNAPSHOT}\"}}"
         ));
     }
-    out.print(&format!("colibri-ctl {version}, protocol {PROTOCOL}\n"))
+    let build: Build = serde_json::from_str(BUILD)
+        .map_err(|e| Fatal::new(format!("cannot read what was built in: {e}")))?;
+    let changed = if build.dirty == Some(true) {
+        ", with changes"
+    } else {
+        ""
+    };
+    let features = if build.features.is_empty() {
+        "none".into()
+    } else {
+        build.features.join(", ")
+    };
+    out.print(&format!(
+        "colibri-ctl {}, protocol {PROTOCOL}\n\
+         commit    {}{changed}\n\
+         target    {}, profile {}\n\
+         compiler  rustc {}\n\
+         features  {features}; TLS {}\n\
+         formats   messages {MESSAGES}, journal {journal}, database {DATABASE}, {SNAPSHOT}\n",
+        build.version, build.commit, build.target, build.profile, build.rustc, build.tls,
+    ))
+}
+
+/// [`BUILD`], read.
+#[derive(Deserialize)]
+struct Build {
+    version: String,
+    commit: String,
+    dirty: Option<bool>,
+    target: String,
+    rustc: String,
+    profile: String,
+    features: Vec<String>,
+    tls: String,
 }
 
 /// Standard output that remembers that its reader has gone, which is no failure.

@@ -21,6 +21,7 @@ use std::path::Path;
 
 use libcolibri::config::Paths;
 use libcolibri::error::{Fatal, Result};
+use libcolibri::formats::DATABASE as SCHEMA;
 use libcolibri::sys;
 use rusqlite::{Connection, OpenFlags};
 
@@ -30,14 +31,8 @@ pub use runs::{AttemptRow, EndRow, NewRun, RunFilter, RunRow};
 pub use schedules::{OccurrenceRow, ScheduleRow, Stands};
 pub use tasks::{LogRow, NewTask, TaskFilter, TaskRow};
 
-/// Version of the schema. A database of a newer build is refused before anything is touched.
-///
-/// History: 1 runs, attempts, events; 2 the board; 3 the audit log; 4 updates
-/// of chats; 5 schedules.
-const SCHEMA: i64 = MIGRATIONS.len() as i64;
-
 /// From each version of the schema to the next, beginning with an empty database.
-const MIGRATIONS: [&[&str]; 5] = [
+const MIGRATIONS: [&[&str]; SCHEMA as usize] = [
     &[TABLES],
     &[tasks::TABLES, claims::TABLES],
     &[audit::TABLES],

@@ -105,8 +105,8 @@ pub const COLIBRID: Confinement = Confinement {
         ),
         role(
             "lock",
-            &[Write, Ftruncate, Fstat, Flock],
-            "the pid file, whose lock says that the suite lives",
+            &[Write, Seek, Ftruncate, Fstat, Flock],
+            "the pid file, whose lock says that the suite lives; it names this process once the keeper is gone",
         ),
     ],
     calls: &[

@@ -19,6 +19,8 @@ pub(crate) fn sleep_by_clock() -> io::Result<()> {
     };
     match error {
         0 => Ok(()),
+        // Refused by capability mode before the call's own code is reached.
+        -1 => Err(io::Error::last_os_error()),
         // This one returns the number instead of setting errno.
         e => Err(io::Error::from_raw_os_error(e)),
     }

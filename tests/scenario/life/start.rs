@@ -7,6 +7,7 @@ use colibri_tests::suite::{config_text, is_root, program, Profile, Scratch, Setu
 use serde_json::json;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 fn plain() -> Setup {
     Setup {
@@ -41,6 +42,22 @@ fn the_starting_command_returns_when_the_suite_is_ready() {
     let keeper = procs::table().into_iter().find(|p| p.pid == keeper);
     let title = keeper.expect("the keeper").title;
     assert!(title.contains("[keeper]"), "{title}");
+}
+
+#[test]
+fn every_program_says_its_version_alike() {
+    for name in [
+        "colibrid",
+        "colibri-spawnd",
+        "colibri-schedd",
+        "colibri-ctl",
+    ] {
+        for option in ["-V", "--version"] {
+            let ran = run(Command::new(program(name)).arg(option));
+            let line = format!("{name} {}\n", env!("CARGO_PKG_VERSION"));
+            assert_eq!((ran.code, ran.said), (Some(0), line));
+        }
+    }
 }
 
 #[test]

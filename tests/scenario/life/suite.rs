@@ -51,7 +51,8 @@ fn a_suite_goes_on_without_its_keeper_and_says_so() {
     let warnings = status["warnings"].to_string();
     assert!(warnings.contains("no keeper"), "{warnings}");
     assert_eq!(daemon.parts(), before);
-    // It ends as cleanly as with one.
+    // Whoever reads the pid file still finds whom to signal, and it ends as cleanly as with one.
+    assert_eq!(daemon.pid(), Some(before.colibrid));
     procs::signal(before.colibrid, Signal::SIGTERM);
     all_gone(&daemon, &before.all());
 }
