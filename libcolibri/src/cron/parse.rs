@@ -101,7 +101,7 @@ impl FromStr for Cron {
     fn from_str(text: &str) -> Result<Cron, CronError> {
         let mut c = Cursor { text, at: 0 };
         if text.len() > CRON_MAX {
-            c.at = text.floor_char_boundary(CRON_MAX);
+            c.at = clip(text, CRON_MAX).len();
             return c.error(format!("at most {CRON_MAX} bytes"));
         }
         c.skip_blanks();
