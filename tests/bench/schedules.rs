@@ -38,11 +38,11 @@ fn main() {
     let begin = Instant::now();
     suite.launch();
     let open = begin.elapsed();
-    loaded(&suite, schedules);
+    loaded(&suite);
     let told = begin.elapsed();
     let full = Look::at(&suite);
     println!(
-        "\n{schedules} schedules, start to open {:.2} s, to the last one told {:.2} s",
+        "\n{schedules} schedules, start to open {:.2} s, to rest {:.2} s",
         open.as_secs_f64(),
         told.as_secs_f64()
     );
@@ -72,16 +72,24 @@ fn insert(suite: &Suite, many: u64, spec: &str) {
     db.execute_batch(&sql).expect("inserted");
 }
 
-/// schedd answers in order: an answer about the last means that it has heard of all.
-fn loaded(suite: &Suite, schedules: u64) {
-    let mut client = suite.client();
-    let last = json!({"cmd": "list-schedules", "after": schedules - 1, "limit": 1});
-    let listed = client.call(last);
-    assert_eq!(
-        listed["schedules"].as_array().map(Vec::len),
-        Some(1),
-        "{listed}"
-    );
+/// Waits until the suite rests: schedd has heard of all schedules.
+fn loaded(suite: &Suite) {
+    let mut last = Look::at(suite).ticks;
+    loop {
+        pause(1000);
+        let now = Look::at(suite).ticks;
+        if now == last {
+            return;
+        }
+        last = now;
+    }
+}
+
+/// A measurement has to last: nothing is waited for.
+fn pause(ms: u64) {
+    let ms = i32::try_from(ms).expect("not that long");
+    let wait = nix::poll::PollTimeout::try_from(ms).expect("a timeout");
+    let _ = nix::poll::poll(&mut [], wait);
 }
 
 /// What the three processes take up and have used.
@@ -151,10 +159,7 @@ fn memory(empty: &Look, full: &Look, schedules: u64, grown: u64) {
 
 fn idling(suite: &Suite, seconds: u64) {
     let before = Look::at(suite);
-    // A measurement has to last: nothing is waited for.
-    let ms = i32::try_from(seconds * 1000).expect("not that long");
-    let wait = nix::poll::PollTimeout::try_from(ms).expect("a timeout");
-    let _ = nix::poll::poll(&mut [], wait);
+    pause(seconds * 1000);
     let after = Look::at(suite);
     let mut rows = vec![row(["idle", "CPU ms", "wake-ups"])];
     for (n, name) in ["colibrid", "colibri-schedd", "colibri-spawnd"]
