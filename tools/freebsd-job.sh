@@ -35,7 +35,7 @@ while read -r name package; do
 	cd /job || exit 1
 done <list
 
-left=$(ps -axww -o pid=,args= | grep -E '/job/(bin|tests)/' | grep -v grep)
+left=$(ps -axww -o pid= -o args= | grep -E '/job/(bin|tests)/' | grep -v grep)
 [ -z "$left" ] || { printf 'guest: still running:\n%s\n' "$left"; failed="$failed leftovers"; }
 jails=$(jls -d name 2>/dev/null | grep colibri)
 [ -z "$jails" ] || { printf 'guest: jails are left: %s\n' "$jails"; failed="$failed jails"; }

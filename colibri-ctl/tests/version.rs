@@ -1,5 +1,7 @@
 //! What colibri-ctl says that it was built from.
 
+#[path = "../../libcolibri/tests/harness/program.rs"]
+mod harness;
 #[path = "../build/source.rs"]
 mod source;
 
@@ -17,7 +19,7 @@ const PROFILE: &str = if cfg!(debug_assertions) {
 };
 
 fn say(args: &[&str]) -> String {
-    let out = Command::new(env!("CARGO_BIN_EXE_colibri-ctl"))
+    let out = Command::new(harness::program("colibri-ctl"))
         .args(args)
         .output()
         .expect("colibri-ctl runs");

@@ -9,7 +9,7 @@ use colibri_tests::wait::{must, LONG};
 
 /// Lines of the log that say so of this suite, whose daemons are known by their numbers.
 fn said(by: &str, pid: i32, what: &str) -> bool {
-    let log = std::fs::read("/var/log/messages").expect("the log");
+    let log = std::fs::read("/var/log/daemon.log").expect("the log");
     let tag = format!("{by}[{pid}]");
     String::from_utf8_lossy(&log)
         .lines()

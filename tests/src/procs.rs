@@ -36,7 +36,9 @@ pub struct Process {
 #[must_use]
 pub fn table() -> Vec<Process> {
     let out = Command::new("ps")
-        .args(["-axww", "-o", "pid=,ppid=,uid=,stat=,args="])
+        .arg("-axww")
+        // One by one: on FreeBSD a header without a text takes the rest of its word for one.
+        .args(["pid=", "ppid=", "uid=", "stat=", "args="].map(|k| format!("-o{k}")))
         .output()
         .unwrap_or_else(|e| panic!("cannot run ps: {e}"));
     String::from_utf8_lossy(&out.stdout)

@@ -154,9 +154,12 @@ impl Engine {
     pub(crate) fn refit_tasks(&mut self) -> DbResult<()> {
         if self.store.new_generation(self.config.generation)? {
             let agents = &self.config.agents;
-            self.store
+            let changed = self
+                .store
                 .refit(|required, only| join(&fits(required, only, agents)))?;
-            info!("looked anew which agents the open tasks fit");
+            if changed > 0 {
+                info!("{changed} open tasks fit other agents by the new config");
+            }
         }
         self.desk.touched = true;
         self.store.commit()

@@ -10,13 +10,15 @@ use crate::board::fit::Head;
 const EXPIRE_LOT: u32 = 8;
 
 impl Store {
-    /// The first queued task of each set of agents.
+    /// The first queued task of each set of agents. The index is named, here and below: without
+    /// statistics SQLite takes the one by status, and sorts all that is queued.
     ///
     /// # Errors
     /// When the database refuses.
     pub fn queue_heads(&self) -> DbResult<Vec<Head>> {
         let mut next = self.db.prepare_cached(
-            "SELECT fits, priority, task FROM tasks WHERE status = 'queued' AND fits > ?1
+            "SELECT fits, priority, task FROM tasks INDEXED BY tasks_queue
+             WHERE status = 'queued' AND fits > ?1
              ORDER BY fits, priority DESC, task LIMIT 1",
         )?;
         let mut heads: Vec<Head> = Vec::new();
@@ -37,7 +39,8 @@ impl Store {
     pub fn queue_head(&self, fits: &str) -> DbResult<Option<Head>> {
         self.db
             .prepare_cached(
-                "SELECT fits, priority, task FROM tasks WHERE status = 'queued' AND fits = ?1
+                "SELECT fits, priority, task FROM tasks INDEXED BY tasks_queue
+                 WHERE status = 'queued' AND fits = ?1
                  ORDER BY priority DESC, task LIMIT 1",
             )?
             .query_row([fits], head)
@@ -121,7 +124,8 @@ impl Store {
     /// When the database refuses.
     pub fn take_met_needs(&self, limit: u32) -> DbResult<Vec<(u64, u64, bool)>> {
         let mut stmt = self.db.prepare_cached(
-            "SELECT task, needs, met = 1 FROM task_needs WHERE met <> 0 ORDER BY task LIMIT ?1",
+            "SELECT task, needs, met = 1 FROM task_needs INDEXED BY task_needs_met
+             WHERE met <> 0 ORDER BY task LIMIT ?1",
         )?;
         let rows = stmt.query_map([limit], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
         let met = rows.collect::<DbResult<Vec<(u64, u64, bool)>>>()?;
@@ -164,11 +168,12 @@ impl Store {
         Ok(())
     }
 
-    /// Computes anew which agents each open task fits, after the config has changed.
+    /// Computes anew which agents each open task fits, after the config has changed; of how many
+    /// that differs.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn refit(&self, fits: impl Fn(&[String], Option<&str>) -> String) -> DbResult<()> {
+    pub fn refit(&self, fits: impl Fn(&[String], Option<&str>) -> String) -> DbResult<usize> {
         self.begin()?;
         let mut all = self.db.prepare(
             "SELECT task, capabilities, only_agent, fits FROM tasks WHERE ended_ms IS NULL",
@@ -185,12 +190,12 @@ impl Store {
             }
         }
         drop(rows);
-        for (task, fits) in changed {
+        for (task, fits) in &changed {
             self.db
                 .prepare_cached("UPDATE tasks SET fits = ?2 WHERE task = ?1")?
                 .execute(params![task, fits])?;
         }
-        Ok(())
+        Ok(changed.len())
     }
 }
 
