@@ -4,6 +4,7 @@
 #   make run        see it work, privately  make bench      the measurements that README.md quotes
 #   make test       the tests               make freebsd    check, clippy and link for FreeBSD 15
 #   make test-user  again, without root     make fuzz       FUZZ_SECONDS of each fuzz target
+#   make torture    SECONDS of random faults against the real binaries, from SEED on if given
 #   make install    DESTDIR and PREFIX; uninstall; clean
 #   make freebsd-test  the tests on FreeBSD 15: there, or in a guest (COLIBRI_FREEBSD_IMAGE)
 #   make package-freebsd  a tarball for FreeBSD 15, with its install.sh
@@ -16,6 +17,9 @@ SYSCONFDIR ?= $(PREFIX)/etc
 MANDIR ?= $(PREFIX)/share/man
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS ?= 30
+# Seconds of fault injection, and the first seed; none draws one.
+SECONDS ?= 120
+SEED ?=
 # Where cargo puts what it builds; cargo itself reads the variable too.
 CARGO_TARGET_DIR ?= target
 # The programs that install takes, and the system that it installs for; this one unless given.
@@ -52,6 +56,10 @@ bench:
 
 fuzz:
 	CARGO="$(CARGO)" FUZZ_SECONDS="$(FUZZ_SECONDS)" sh tools/fuzz.sh
+
+torture:
+	CARGO="$(CARGO)" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)" SECONDS="$(SECONDS)" SEED="$(SEED)" \
+		sh tools/torture.sh
 
 freebsd:
 	CARGO="$(CARGO)" sh tools/freebsd.sh
@@ -115,5 +123,5 @@ clean:
 	$(CARGO) clean
 	rm -rf fuzz/target
 
-.PHONY: all run test test-user lint bench fuzz freebsd freebsd-test package-freebsd handoff dist install \
+.PHONY: all run test test-user torture lint bench fuzz freebsd freebsd-test package-freebsd handoff dist install \
 	install-freebsd uninstall clean

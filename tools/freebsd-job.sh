@@ -29,7 +29,7 @@ while read -r name package; do
 		esac
 		cd "/job/tree/$package" || exit 1
 		as "$user" env HOME="$home" TMPDIR="$tmp" USER="$user" LOGNAME="$user" CARGO_MANIFEST_DIR="$PWD" \
-			timeout -k 10 1800 "/job/tests/$name" </dev/null || failed="$failed $name($user)"
+			timeout -f -k 10 1800 "/job/tests/$name" </dev/null || failed="$failed $name($user)"
 		count=$((count + 1))
 	done
 	cd /job || exit 1

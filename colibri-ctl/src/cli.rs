@@ -59,6 +59,11 @@ pub enum Command {
         /// Number of the run
         run: u64,
     },
+    /// Why a run is in its state, and what it waits for
+    Explain {
+        /// Number of the run
+        run: u64,
+    },
     /// Follow what happens, one line per event
     Tail(TailArgs),
     /// End a run and everything it started
@@ -104,7 +109,11 @@ pub enum Command {
     /// The panes of all agents (clawdie.glasspane.snapshot.v1)
     Snapshot,
     /// Is colibrid healthy? One line, exit status 0 or 1
-    Check,
+    Check {
+        /// Compare the board, the monitors and the kernel's processes, too
+        #[arg(short, long)]
+        deep: bool,
+    },
     /// Fold a recorded stream of an agent into its states, without colibrid
     Fold(FoldArgs),
     /// What this program was built from, and what it speaks

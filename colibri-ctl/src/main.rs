@@ -53,7 +53,7 @@ fn act(cli: Cli) -> Result<()> {
         _ => {}
     }
     let command = input::complete(cli.command)?;
-    let check = matches!(command, Command::Check);
+    let check = matches!(command, Command::Check { .. });
     let reached = connect(cli.socket, cli.timeout);
     match reached {
         Ok(client) => commands::dispatch(Session { client, out }, command),

@@ -33,6 +33,13 @@ pub enum Request<'a> {
         /// Which.
         run: u64,
     },
+    /// Why a run is in its state.
+    ExplainRun {
+        /// Which.
+        run: u64,
+    },
+    /// The board against monitors and kernel.
+    Audit,
     /// A new run.
     SpawnAgent {
         /// Name of its profile.

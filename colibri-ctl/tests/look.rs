@@ -276,6 +276,10 @@ fn check_wants_a_sensible_answer() {
             "{\"healthy\":true,\"version\":\"0.1.0\",\"run_limits\":\"off\",\"problems\":[]}\n"
         )
     );
+    // The last run of an agent is shown, too, and is not alive.
+    let ended = pane(6, "b", "done", r#","ended":true"#);
+    let both = status(0, &[pane(7, "a", "idle", ""), ended]).replace("\"alive\":2", "\"alive\":1");
+    assert_eq!(ctl(&["check"], answer(STATUS, &both)).code, 0);
     let odd = pane(7, "a", "asleep", r#","attention":true"#);
     let bad = [
         ("{}".to_owned(), "it does not say its version"),
@@ -316,6 +320,79 @@ fn check_wants_a_sensible_answer() {
     );
 }
 
+const AUDIT: &str = r#"{"cmd":"audit"}"#;
+
+#[test]
+fn a_deep_check_names_every_disagreement() {
+    let good = status(0, &[pane(7, "a", "idle", "")]);
+    let asks = |data: &str| [answer(STATUS, &good), answer(AUDIT, data)].concat();
+    let fine = r#"{"runs":1,"monitors":1,"processes":2,"disagreements":[]}"#;
+    let got = ctl(&["check", "--deep"], asks(fine));
+    assert_eq!(got.code, 0);
+    assert!(
+        got.out
+            .ends_with("\nboard, monitors and kernel agree: 1 run, 1 monitor, 2 processes\n"),
+        "{}",
+        got.out
+    );
+    let got = ctl(&["check", "-dj"], asks(fine));
+    assert!(
+        got.out
+            .ends_with(",\"problems\":[],\"agree\":{\"runs\":1,\"monitors\":1,\"processes\":2}}\n"),
+        "{}",
+        got.out
+    );
+    let bad = r#"{"runs":1,"monitors":1,"processes":2,"disagreements":[
+        {"run":7,"attempt":8,"code":"no-agent","message":"nobody \u001b[31mis there"},
+        {"run":5,"attempt":5,"code":"left-over","message":"a socket was left"}]}"#
+        .replace('\n', "");
+    let got = ctl(&["check", "--deep"], asks(&bad));
+    let expected = "\
+not healthy: 2 problems
+  - run 7 attempt 8: nobody \u{fffd}[31mis there (no-agent)
+  - run 5 attempt 5: a socket was left (left-over)
+";
+    assert_eq!((got.code, got.out.as_str()), (1, expected));
+    let refused = [
+        answer(STATUS, &good),
+        canned::refuse(AUDIT, "denied", "audit is for the role operator"),
+    ];
+    let got = ctl(&["check", "--deep"], refused.concat());
+    assert_eq!(got.code, 1);
+    assert!(got.out.contains("denied"), "{}", got.out);
+}
+
+#[test]
+fn explain_says_what_is_known_and_what_is_awaited() {
+    let since = while_ago();
+    let data = format!(
+        r#"{{"run":7,"attempt":8,"profile":"demo","state":"blocked","phase":null,"since":"{since}","stage":"asked to end","ended":false,"wanted":"stop","waits_for":"agent","because":"its end was asked for, and it has not ended yet","next":{{"what":"SIGTERM","in_seconds":4}},"prompted":true,"quiet_seconds":65,"monitor":{{"pid":42,"connected":true,"announced_seq":9}},"journal":"7-8.journal","journal_seq":9,"container":"pid-namespace","container_proof":true,"proof":null,"evidence":[{{"seq":3,"at":"2026-11-22T10:00:00Z","run":7,"attempt":8,"kind":"state","state":"blocked"}}]}}"#
+    );
+    let got = ctl(
+        &["explain", "7"],
+        answer(r#"{"cmd":"explain-run","run":7}"#, &data),
+    );
+    let expected = format!(
+        "\
+Run 7 is blocked
+  since      {since} (3h12m)
+  waits for  agent: its end was asked for, and it has not ended yet
+  next       SIGTERM in 4s
+  attempt    asked to end, its end is wanted
+  task       taken by the agent
+  quiet      for 1m05s
+  monitor    process 42, connected
+  journal    7-8.journal, 9 records read
+  container  pid-namespace: its end is the kernel's word
+  profile    demo
+
+Last evidence:
+10:00:00      3 run 7    state       blocked
+"
+    );
+    assert_eq!((got.code, got.out), (0, expected));
+}
+
 #[test]
 fn usage_needs_no_colibrid() {
     for wrong in [
@@ -334,7 +411,7 @@ fn usage_needs_no_colibrid() {
     assert_eq!(got.code, 0);
     for command in [
         "status", "run", "runs", "show", "tail", "stop", "steer", "abort", "answer", "snapshot",
-        "check", "fold", "version",
+        "check", "fold", "version", "explain",
     ] {
         let listed = got
             .out

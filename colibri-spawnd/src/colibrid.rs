@@ -23,6 +23,7 @@ use crate::launch::{self, errno_of, Order};
 use crate::notes::Note;
 use crate::reap::{Child, Children};
 use crate::release::{Monitor, Progress, Release};
+use crate::survey::survey;
 use crate::table::Table;
 
 /// Runs that may be known at once, whatever colibrid thinks.
@@ -44,6 +45,7 @@ enum Request {
     Adopt,
     Signal,
     Release,
+    Survey,
     Log,
 }
 
@@ -57,6 +59,7 @@ const ALLOWED: [(Phase, &[Request]); 2] = [
             Request::Adopt,
             Request::Signal,
             Request::Release,
+            Request::Survey,
             Request::Log,
         ],
     ),
@@ -159,6 +162,7 @@ impl Spawnd {
                 ToSpawnd::Adopt { key, .. } => self.adopt(key),
                 ToSpawnd::Signal { key, kill } => self.signal(key, kill)?,
                 ToSpawnd::Release { key } => self.release(key),
+                ToSpawnd::Survey { token } => self.survey(token)?,
                 ToSpawnd::Log => self.lend_log()?,
             }
         }
@@ -184,6 +188,7 @@ impl Spawnd {
             ToSpawnd::Adopt { .. } => Request::Adopt,
             ToSpawnd::Signal { .. } => Request::Signal,
             ToSpawnd::Release { .. } => Request::Release,
+            ToSpawnd::Survey { .. } => Request::Survey,
             ToSpawnd::Log => Request::Log,
         };
         let allowed = ALLOWED
@@ -307,14 +312,7 @@ impl Spawnd {
         if let Some(m) = self.monitors.get(&key) {
             return Some(*m);
         }
-        let note = self.note(key)?;
-        // After another boot the same number is somebody else.
-        let reaped = sys::boot_id().is_ok_and(|now| now != note.boot);
-        let m = Monitor {
-            pid: note.monitor,
-            start: Some(note.start),
-            reaped,
-        };
+        let m = self.note(key)?.monitor();
         self.monitors.insert(key, m);
         Some(m)
     }
@@ -354,6 +352,13 @@ impl Spawnd {
         self.releases
             .entry(key)
             .or_insert_with(|| Release::new(key, note, sys::mono_ms()));
+    }
+
+    fn survey(&mut self, token: u64) -> std::result::Result<(), Stop> {
+        for found in survey(&self.table, &self.monitors) {
+            self.say(found)?;
+        }
+        self.say(FromSpawnd::Surveyed { token })
     }
 
     /// Moves every release on; when to look again.

@@ -253,7 +253,7 @@ fn run(order: &mut Order<'_>, stem: &str) -> Result<Running, Failure> {
     sys::become_reaper().at(Step::Reaper)?;
     let Pipes { agent, monitor } = make_pipes(order.row()).at(Step::Pipes)?;
     let (report, tell) = pipe2(OFlag::O_CLOEXEC).at(Step::Pipes)?;
-    let name = format!("colibri-{stem}");
+    let name = order.table.jail(stem);
     let cell = Cell::create(kind, &name, within(&order.row().place)).at(Step::Container)?;
     let mut trace = cell.trace();
     // Before they are in force: whoever removes them must find the name.

@@ -15,9 +15,11 @@ mod reap;
 mod release;
 mod remove;
 mod steps;
+mod survey;
 mod table;
 
 use std::fs::File;
+use std::io::Write;
 use std::process::ExitCode;
 
 use libcolibri::config::Config;
@@ -41,6 +43,10 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     libcolibri::error!("{fatal}");
+    if !log::is_to_stderr() {
+        // The command that starts the suite passes this on, while there is one.
+        let _ = writeln!(std::io::stderr(), "colibri-spawnd: {fatal}");
+    }
     ExitCode::from(fatal.code as u8)
 }
 

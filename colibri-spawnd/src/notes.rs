@@ -15,6 +15,8 @@ use libcolibri::state::Container;
 use libcolibri::sys;
 use libcolibri::sys::cell::Trace;
 
+use crate::release::Monitor;
+
 /// Longer than any note.
 const NOTE_MAX: u64 = 4096;
 
@@ -53,6 +55,23 @@ impl Note {
             container,
             trace: Trace::default(),
         })
+    }
+
+    /// Whether the machine has not been started anew since: otherwise nothing of the run lives, and
+    /// the same numbers are somebody else. When the system does not say, it is of this boot.
+    #[must_use]
+    pub fn is_of_this_boot(&self) -> bool {
+        sys::boot_id().map_or(true, |now| now == self.boot)
+    }
+
+    /// The run's monitor, as a spawnd that did not start it knows it.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor {
+            pid: self.monitor,
+            start: Some(self.start),
+            reaped: !self.is_of_this_boot(),
+        }
     }
 
     fn head(&self) -> String {

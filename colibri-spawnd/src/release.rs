@@ -150,7 +150,7 @@ impl Release {
             // Nothing was started before the note was written.
             return children.sweep();
         };
-        if sys::boot_id().is_ok_and(|now| now != note.boot) {
+        if !note.is_of_this_boot() {
             return true;
         }
         // When the system does not say, it is not proven.

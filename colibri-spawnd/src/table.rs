@@ -5,7 +5,9 @@ use std::ffi::CString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use libcolibri::config::{group_id, AgentLimits, Config, Ids, OnSettled, Paths, Place, Profile};
+use libcolibri::config::{
+    group_id, hash, AgentLimits, Config, Ids, OnSettled, Paths, Place, Profile,
+};
 use libcolibri::error::{Fatal, Result};
 use libcolibri::record::Mode;
 use libcolibri::state::{Accounting, Container};
@@ -138,6 +140,14 @@ impl Table {
             Place::Host => self.tmpdir(stem),
             Place::Jail(_) | Place::Root(_) => tmpdir_inside(stem),
         }
+    }
+
+    /// The name of a run's jail. Names are the host's, and it may have several suites, each with
+    /// a run 1: the run directory tells them apart.
+    #[must_use]
+    pub fn jail(&self, stem: &str) -> String {
+        let suite = hash(self.paths.run_dir.as_os_str().as_encoded_bytes()) as u32;
+        format!("colibri-{suite:08x}-{stem}")
     }
 
     /// The path of a run's socket.

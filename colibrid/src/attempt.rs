@@ -175,6 +175,50 @@ mod tests {
         }
     }
 
+    /// Whatever happens in whatever order: it finishes at most once, only after a proof was asked
+    /// for (or nothing was started), and nothing is done afterwards; once it is lost or has ended it
+    /// is never signalled nor told to stop again.
+    #[test]
+    fn no_order_of_happenings_breaks_an_attempt() {
+        for seed in 1..=3000u64 {
+            let mut state = seed;
+            let mut below = |n: usize| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 33) as usize % n
+            };
+            let (mut stage, mut stop_wanted) = (Stage::Starting, false);
+            let (mut released, mut finished, mut over) = (false, 0, false);
+            for _ in 0..30 {
+                let happened = ALL[below(ALL.len())];
+                stop_wanted |= happened == Happened::StopWanted;
+                let Some((next, effects, deadline)) = step(stage, happened, stop_wanted, GRACE)
+                else {
+                    continue;
+                };
+                for effect in effects {
+                    assert_eq!(finished, 0, "seed {seed}: {effect:?} after the end");
+                    match effect {
+                        Effect::Release => (released, over) = (true, true),
+                        Effect::Finish => {
+                            finished += 1;
+                            assert!(released || happened == Happened::Refused, "seed {seed}");
+                        }
+                        Effect::TellStop | Effect::Signal(_) => {
+                            assert!(!over, "seed {seed}: {effect:?} to what is over");
+                        }
+                        Effect::NoteLost => assert_eq!(happened, Happened::Lost),
+                    }
+                }
+                // A stop that is under way always comes back by itself.
+                let waits = matches!(next, Stage::Asked | Stage::Termed | Stage::Killed);
+                assert!(!waits || deadline.is_some(), "seed {seed}: {next:?}");
+                stage = next;
+            }
+        }
+    }
+
     #[test]
     fn an_unproven_release_is_asked_again() {
         let alive = Happened::Released(Proven::Alive);

@@ -98,12 +98,30 @@ impl Clients {
         self.map.keys().copied().collect()
     }
 
-    /// Accepts whoever waits, up to the limits. `next` makes tokens. `true`: the system had no
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Accepts whoever waits, up to the limits and to `room` more. `next` makes tokens. `true`: the system had no
     /// descriptor or memory for a connection, try again in a while.
-    pub fn accept(&mut self, registry: &Registry, mut next: impl FnMut() -> Token) -> bool {
+    pub fn accept(
+        &mut self,
+        registry: &Registry,
+        room: usize,
+        mut next: impl FnMut() -> Token,
+    ) -> bool {
+        let most = self.map.len() + room;
         loop {
             match self.listener.accept() {
-                Ok((stream, _)) => self.admit(registry, stream, next()),
+                Ok((stream, _)) => self.admit(registry, most, stream, next()),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -115,7 +133,7 @@ impl Clients {
         }
     }
 
-    fn admit(&mut self, registry: &Registry, stream: UnixStream, token: Token) {
+    fn admit(&mut self, registry: &Registry, most: usize, stream: UnixStream, token: Token) {
         let cred = match sys::peer_cred(stream.as_fd()) {
             Ok(c) => c,
             Err(e) => {
@@ -129,7 +147,7 @@ impl Clients {
         let mut groups = cred.groups;
         groups.push(cred.gid);
         let role = self.roles.role_of(cred.uid, &groups, self.owner);
-        let refusal = self.refuse(cred.uid, role);
+        let refusal = self.refuse(cred.uid, role, most);
         let mut client = Client {
             stream,
             uid: cred.uid,
@@ -162,10 +180,13 @@ impl Clients {
         }
     }
 
-    fn refuse(&self, uid: u32, role: Option<Role>) -> Option<Refusal> {
+    fn refuse(&self, uid: u32, role: Option<Role>, most: usize) -> Option<Refusal> {
         if role.is_none() {
             let message = format!("uid {uid} has no role here (see [roles] in colibri.conf(5))");
             return Some(Refusal::new("denied", message));
+        }
+        if self.map.len() >= most {
+            return Some(Refusal::new("too-many", "no descriptors left for a client"));
         }
         let mine = self.map.values().filter(|c| c.uid == uid).count();
         if self.map.len() >= self.limits.clients as usize {

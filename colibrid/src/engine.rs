@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use libcolibri::chan::ChanError;
 use libcolibri::config::Config;
 use libcolibri::error::{reason, Context, Fatal, Result, EX_OK};
 use libcolibri::msg::{RunKey, ToMonitor, ToSchedd, ToSpawnd};
@@ -20,8 +21,10 @@ use mio::{Events, Interest, Poll, Token};
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::audit::Audit;
 use crate::board::Desk;
 use crate::clients::Clients;
+use crate::descriptors::Descriptors;
 use crate::event::Event;
 use crate::keeper::EX_AGAIN;
 use crate::log_ring::Ring;
@@ -33,6 +36,7 @@ use crate::schedule::Timetable;
 use crate::spawnd::Spawnd;
 use crate::start::{self, Children, Ground, Names};
 use crate::store::{self, Store};
+use crate::turn::Stuck;
 
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -46,6 +50,8 @@ const FIRST_FREE: usize = 16;
 const READY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long accepting pauses when the system has no descriptor for a client.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// How long a daemon that has closed its channel may take to exit before that is all there is to say.
+const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long spawnd and schedd may take to go when the suite ends.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -57,8 +63,19 @@ pub struct Answer {
     pub id: Option<Value>,
     /// The reply; what it promises is durable when it is sent.
     pub outcome: std::result::Result<Value, Refusal>,
-    /// Whether it says that something was accepted.
-    pub accepts: bool,
+    /// What it promises.
+    pub promise: Promise,
+}
+
+/// What a reply promises to be durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// Nothing.
+    Nothing,
+    /// That new work was accepted: it is taken back when it cannot be stored.
+    Accepted,
+    /// A wish about a living run: it is done, stored or not.
+    Stored,
 }
 
 /// What leaves after the commit.
@@ -87,12 +104,18 @@ pub struct Engine {
     pub(crate) ring: Ring,
     pub(crate) journals: OwnedFd,
     pub(crate) out: VecDeque<Out>,
+    pub(crate) audit: Option<Audit>,
     pub(crate) answers: Vec<Answer>,
     /// Runs accepted in this turn; they come to life with the commit.
     pub(crate) accepted: Vec<Live>,
     /// Something other than an acceptance was written in this turn: if it cannot be committed,
     /// memory and disk differ.
     pub(crate) concluded: bool,
+    /// The events of this turn.
+    pub(crate) unstored: Vec<Event>,
+    /// The database takes no writes.
+    pub(crate) stuck: Option<Stuck>,
+    pub(crate) descriptors: Descriptors,
     /// Clients and monitors that have more than a turn's worth, or were waiting for something
     /// that came.
     pub(crate) again: Vec<Token>,
@@ -139,6 +162,9 @@ impl Engine {
             .event_range()
             .map_err(|e| Fatal::new(format!("cannot read the events: {e}")))?;
         let kept = ground.keeper.is_some();
+        let stuck = store
+            .is_stuck()
+            .then(|| Stuck::new("it took no write at the start".into()));
         let mut engine = Engine {
             spawnd: Spawnd::new(children.spawnd),
             schedd: Schedd::new(children.schedd),
@@ -148,11 +174,15 @@ impl Engine {
             monitors: BTreeMap::new(),
             runs: BTreeMap::new(),
             desk: Desk::default(),
-            timetable: Timetable::default(),
+            timetable: Timetable::new(),
             out: VecDeque::new(),
+            audit: None,
             answers: Vec::new(),
             accepted: Vec::new(),
             concluded: false,
+            unstored: Vec::new(),
+            stuck,
+            descriptors: Descriptors::new(0),
             again: Vec::new(),
             late: Vec::new(),
             expired: Vec::new(),
@@ -181,8 +211,7 @@ impl Engine {
         engine.adopt()?;
         let refit = engine.refit_tasks();
         refit.map_err(|e| Fatal::new(format!("cannot read the open tasks: {e}")))?;
-        let declared = engine.declare_schedules();
-        declared.map_err(|e| Fatal::new(format!("cannot store the schedules: {e}")))?;
+        engine.desk.touched = true;
         Ok(engine)
     }
 
@@ -248,6 +277,7 @@ impl Engine {
             let pipes = [&self.keeper, &self.ready_pipe];
             held.extend(pipes.into_iter().flatten().map(|fd| (fd.as_fd(), "keeper")));
             held.extend(database.iter().map(|(fd, role)| (sys::borrow(fd), *role)));
+            self.descriptors = Descriptors::new(held.len());
             held.extend(self.monitors.values().map(|m| (m.chan.as_fd(), "monitor")));
             sandbox::confine(&policy::COLIBRID, &held)
         });
@@ -331,8 +361,9 @@ impl Engine {
     }
 
     fn accept_clients(&mut self) {
+        let room = self.descriptors_left();
         let (clients, next) = (&mut self.clients, &mut self.next_token);
-        let full = clients.accept(self.poll.registry(), || {
+        let full = clients.accept(self.poll.registry(), room, || {
             *next += 1;
             Token(*next)
         });
@@ -348,6 +379,7 @@ impl Engine {
             .chain(ready)
             .chain(self.accept_again)
             .chain(self.schedule_wait())
+            .chain(self.stuck.as_ref().map(|s| s.again_at))
             .min();
         let due = due.map(|t| t.saturating_duration_since(Instant::now()));
         due.into_iter().chain(self.board_wait()).min()
@@ -385,7 +417,7 @@ impl Engine {
                         "asked to start again; {} runs go on meanwhile",
                         self.runs.len()
                     );
-                    self.commit_or_fail()?;
+                    // What cannot be stored now is in the journals.
                     self.store.close();
                     std::process::exit(EX_AGAIN);
                 }
@@ -393,6 +425,24 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// A peer that closes its channel is about to exit, and its exit status says more than that.
+    pub(crate) fn lost_peer(&mut self, name: &str, e: &ChanError) -> Fatal {
+        let lost = Fatal::new(format!("lost {name}: {e}"));
+        if !matches!(e, ChanError::Closed) {
+            return lost;
+        }
+        let until = Instant::now() + EXIT_PATIENCE;
+        loop {
+            if let Err(fatal) = self.check_children() {
+                return fatal;
+            }
+            if !self.signals.wait_until(Some(until)) {
+                return lost;
+            }
+            self.signals.take();
+        }
     }
 
     /// The three daemons live and die together.
@@ -418,68 +468,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives an event its number, which it returns, and puts it into this turn's transaction.
-    pub(crate) fn emit(&mut self, event: &Event) -> u64 {
-        let seq = self.ring.next();
-        let line = event.line(seq);
-        let stored = self
-            .store
-            .add_event(seq, event.run, &line, self.config.limits.events);
-        if let Err(e) = stored {
-            // The commit at the end of the turn fails too and deals with it.
-            error!("cannot store event {seq}: {e}");
-        }
-        self.ring
-            .push(seq, event.run, line, self.config.limits.events);
-        seq
-    }
-
-    /// Commits, then lets out what waited for it.
-    fn end_turn(&mut self) -> Result<()> {
-        self.board_turn();
-        if self.concluded {
-            self.commit_or_fail()?;
-        } else if let Err(e) = self.store.commit() {
-            self.refuse_accepted(&e);
-        }
-        for live in std::mem::take(&mut self.accepted) {
-            self.begin(live);
-        }
-        self.ring.publish();
-        self.remove_expired();
-        self.serve_late();
-        self.mend_log();
-        self.feed_schedd()?;
-        self.flush_out()?;
-        self.flush_answers();
-        self.feed_subscribers();
-        for token in self.clients.flush(self.poll.registry()) {
-            self.forget_client(token);
-        }
-        Ok(())
-    }
-
-    fn commit_or_fail(&mut self) -> Result<()> {
-        self.concluded = false;
-        self.store
-            .commit()
-            .map_err(|e| Fatal::new(format!("cannot store what happened: {e}")))
-    }
-
-    /// Nothing but acceptances was to be written: they are refused by name, all else goes on.
-    fn refuse_accepted(&mut self, e: &rusqlite::Error) {
-        error!("cannot store new work: {e}");
-        self.board_rests();
-        self.schedules_rest();
-        self.accepted.clear();
-        self.ring.forget_unpublished();
-        for a in self.answers.iter_mut().filter(|a| a.accepts) {
-            let message = format!("cannot store it: {e}");
-            a.outcome = Err(Refusal::new("unavailable", message));
-        }
-    }
-
-    fn flush_out(&mut self) -> Result<()> {
+    pub(crate) fn flush_out(&mut self) -> Result<()> {
         let mut held = VecDeque::new();
         while let Some(out) = self.out.pop_front() {
             match out {
@@ -494,21 +483,13 @@ impl Engine {
     }
 
     /// The journals of runs that the database has forgotten.
-    fn remove_expired(&mut self) {
+    pub(crate) fn remove_expired(&mut self) {
         for key in std::mem::take(&mut self.expired) {
             let name = format!("{}.journal", key.stem());
             let flag = nix::unistd::UnlinkatFlags::NoRemoveDir;
             match nix::unistd::unlinkat(&self.journals, name.as_str(), flag) {
                 Ok(()) | Err(nix::Error::ENOENT) => {}
                 Err(e) => error!("cannot remove {name}: {}", e.desc()),
-            }
-        }
-    }
-
-    fn flush_answers(&mut self) {
-        for a in std::mem::take(&mut self.answers) {
-            if let Some(c) = self.clients.get(a.client) {
-                c.reply(a.id.as_ref(), a.outcome);
             }
         }
     }

@@ -7,6 +7,11 @@ use serde_json::{json, Map, Value};
 use crate::runs::TaskTag;
 use crate::time::rfc3339;
 
+/// The kind of an event that tells where a task stands.
+pub const TASK: &str = "task";
+/// The kind of an event that tells what became of a planned occurrence.
+pub const OCCURRENCE: &str = "occurrence";
+
 /// What happened, before it has a number.
 #[derive(Debug, Clone)]
 pub struct Event {
@@ -51,6 +56,13 @@ impl Event {
             }
         }
         self
+    }
+
+    /// Whether it tells of a move of the board or of what became of a planned occurrence, which is
+    /// not stored without that.
+    #[must_use]
+    pub fn is_of_board(&self) -> bool {
+        matches!(self.kind, TASK | OCCURRENCE)
     }
 
     /// The line, without its line feed.
@@ -163,6 +175,18 @@ pub fn exit_value(exit: Exit) -> Value {
         Exit::NotStarted(n) => json!({"how": "not-started", "value": n}),
         Exit::Unseen => json!({"how": "unseen", "value": null}),
     }
+}
+
+/// The exit status that [`exit_value`] made JSON of.
+#[must_use]
+pub fn exit_of(value: &Value) -> Option<Exit> {
+    let n = || i32::try_from(value["value"].as_i64()?).ok();
+    Some(match value["how"].as_str()? {
+        "code" => Exit::Code(n()?),
+        "signal" => Exit::Signal(n()?),
+        "not-started" => Exit::NotStarted(n()?),
+        _ => Exit::Unseen,
+    })
 }
 
 /// The word for how a run's end is known.

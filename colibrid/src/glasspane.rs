@@ -91,6 +91,12 @@ impl From<&Dialog> for StoredDialog {
 }
 
 impl StoredDialog {
+    /// How an answer names it.
+    #[must_use]
+    pub fn request(&self) -> &str {
+        &self.request
+    }
+
     fn value(&self) -> Value {
         dialog(&Dialog {
             request: self.request.clone(),

@@ -5,10 +5,14 @@
 
 pub mod args;
 pub mod attempt;
+pub mod audit;
 pub mod board;
+pub mod changes;
 pub mod clients;
+pub mod descriptors;
 pub mod engine;
 pub mod event;
+pub mod explain;
 pub mod glasspane;
 pub mod keeper;
 pub mod log_ring;
@@ -23,4 +27,5 @@ pub mod spawnd;
 pub mod start;
 pub mod store;
 pub mod time;
+pub mod turn;
 pub mod views;

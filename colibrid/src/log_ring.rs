@@ -126,6 +126,62 @@ mod tests {
         assert_eq!(seqs(&r, 9), None);
     }
 
+    /// What the ring is to be: everything that was ever published, and what was not yet.
+    #[derive(Default)]
+    struct Model {
+        published: Vec<(u64, u64)>,
+        pushed: Vec<(u64, u64)>,
+    }
+
+    #[test]
+    fn it_is_its_model_whatever_is_pushed_published_and_taken_back() {
+        for seed in 1..=30u64 {
+            let mut state = seed;
+            let mut below = |n: u64| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 33) % n
+            };
+            let mut r = Ring::new(1, 0);
+            let mut m = Model::default();
+            for _ in 0..2000 {
+                match below(8) {
+                    0..4 => {
+                        let (seq, run) = (r.next(), below(3));
+                        let due = m.published.len() + m.pushed.len() + 1;
+                        assert_eq!(seq, due as u64);
+                        r.push(seq, run, format!("{seq} of {run}"), 5000);
+                        m.pushed.push((seq, run));
+                    }
+                    4..6 => {
+                        r.publish();
+                        m.published.append(&mut m.pushed);
+                    }
+                    6 => {
+                        r.forget_unpublished();
+                        m.pushed.clear();
+                    }
+                    _ => {
+                        let from = below(m.published.len() as u64 + 3);
+                        let run = (below(2) == 0).then(|| below(3));
+                        let due: Vec<String> = m
+                            .published
+                            .iter()
+                            .filter(|(s, of)| *s > from && run.is_none_or(|r| r == *of))
+                            .map(|(s, of)| format!("{s} of {of}"))
+                            .collect();
+                        // Nothing was forgotten yet, so all of it is in memory.
+                        let told = r.after(from, run).expect("in memory");
+                        let told: Vec<String> = told.map(|(_, l)| l.to_string()).collect();
+                        assert_eq!(told, due, "seed {seed}, after {from} of {run:?}");
+                    }
+                }
+                assert_eq!(r.published(), m.published.len() as u64);
+            }
+        }
+    }
+
     #[test]
     fn memory_is_bounded_and_the_cursor_falls_back_to_the_database() {
         let mut r = Ring::new(1, 0);

@@ -13,6 +13,7 @@ use libcolibri::chan::Chan;
 use libcolibri::error::{cannot, reason, Context, Result};
 use libcolibri::journal::Reader;
 use libcolibri::msg::{FromMonitor, RunKey, ToMonitor};
+use libcolibri::record::Record;
 use libcolibri::{debug, info, sys, warn};
 use mio::{Interest, Token};
 use nix::fcntl::{openat, OFlag};
@@ -102,6 +103,9 @@ impl Engine {
     /// # Errors
     /// Never for what the monitor did; only when this process cannot go on.
     pub(crate) fn hear_monitor(&mut self, token: Token) -> Result<()> {
+        if self.is_deaf_to(token) {
+            return Ok(());
+        }
         for _ in 0..TURN {
             let Some(monitor) = self.monitors.get_mut(&token) else {
                 return Ok(());
@@ -196,6 +200,9 @@ impl Engine {
                     };
                     if entry.seq == live.journal_seq + 1 {
                         self.record(key.run, &entry);
+                    } else if let Record::Ended(e) = &entry.record {
+                        // Its last word was stored by a suite that died before the proof.
+                        self.ended(key.run, e);
                     }
                 }
                 Ok(None) => return,
@@ -270,6 +277,8 @@ impl Engine {
             }
             match UnixStream::connect(&socket).and_then(|s| s.set_nonblocking(true).map(|()| s)) {
                 Ok(s) => return Ok(self.check_peer(key, s)),
+                // Not its fault: it must not be taken for dead.
+                Err(e) if is_ours(&e) => return Err(cannot("connect to", &socket, &e)),
                 Err(e) if Instant::now() >= until => {
                     warn!(
                         "run {}: its monitor does not listen: {}",
@@ -296,4 +305,12 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether it is this process or the system that has no descriptor or memory.
+fn is_ours(e: &io::Error) -> bool {
+    use nix::errno::Errno;
+    [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS]
+        .iter()
+        .any(|n| e.raw_os_error() == Some(*n as i32))
 }

@@ -50,8 +50,12 @@ pub enum Request {
     ListRuns(ListRuns),
     /// `get-run`
     GetRun(OneRun),
+    /// `explain-run`
+    ExplainRun(OneRun),
     /// `subscribe`
     Subscribe(Subscribe),
+    /// `audit`
+    Audit,
     /// `spawn-agent`
     SpawnAgent(SpawnAgent),
     /// `stop-agent`
@@ -263,6 +267,8 @@ impl Envelope {
                 Request::ListRuns(l)
             }
             Name::GetRun => Request::GetRun(of(f)?),
+            Name::ExplainRun => Request::ExplainRun(of(f)?),
+            Name::Audit => none(f).map(|()| Request::Audit)?,
             Name::Subscribe => Request::Subscribe(of(f)?),
             Name::SpawnAgent => {
                 let s: SpawnAgent = of(f)?;

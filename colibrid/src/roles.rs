@@ -19,8 +19,12 @@ pub enum Name {
     ListRuns,
     /// One run.
     GetRun,
+    /// Why a run is in its state.
+    ExplainRun,
     /// Events from a sequence number on.
     Subscribe,
+    /// The board against the monitors and the kernel.
+    Audit,
     /// Start an agent.
     SpawnAgent,
     /// End a run.
@@ -56,13 +60,15 @@ const fn row(word: &'static str, name: Name, role: Role) -> Row {
 }
 
 /// All commands.
-pub const COMMANDS: [Row; 34] = [
+pub const COMMANDS: [Row; 36] = [
     row("ping", Name::Ping, Role::Observer),
     row("status", Name::Status, Role::Observer),
     row("snapshot", Name::Snapshot, Role::Observer),
     row("list-runs", Name::ListRuns, Role::Observer),
     row("get-run", Name::GetRun, Role::Observer),
+    row("explain-run", Name::ExplainRun, Role::Observer),
     row("subscribe", Name::Subscribe, Role::Observer),
+    row("audit", Name::Audit, Role::Operator),
     row("spawn-agent", Name::SpawnAgent, Role::Operator),
     row("stop-agent", Name::StopAgent, Role::Operator),
     row("steer", Name::Steer, Role::Operator),
@@ -107,7 +113,8 @@ impl Row {
     /// when schedd has looked at it.
     #[must_use]
     pub fn is_audited(&self) -> bool {
-        let looks = self.role == Role::Observer || self.name == Name::ListAudit;
+        let looks =
+            self.role == Role::Observer || matches!(self.name, Name::Audit | Name::ListAudit);
         let later = self.name == Name::Schedule(Planning::Add);
         !looks && !later && self.name != Name::Board(Verb::Heartbeat)
     }

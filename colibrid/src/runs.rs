@@ -13,7 +13,7 @@ use serde_json::{json, Value};
 
 use crate::attempt::{step, Effect, Happened, Stage};
 use crate::board::failure::StopWhy;
-use crate::engine::{Answer, Engine, Out};
+use crate::engine::{Answer, Engine, Out, Promise};
 use crate::event::{exit_value, of_record, proof, Event};
 use crate::glasspane::Pane;
 use crate::request::Refusal;
@@ -25,6 +25,9 @@ const PROMPT_TOKEN: u64 = 1;
 
 /// How long a command may wait for the agent before its client is told so.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Signals that a monitor may ask for at once; one more each second.
+const ASKS_MAX: f64 = 4.0;
 
 /// A profile index that no table has, for runs whose profile the config lost.
 const NO_PROFILE: u32 = u32::MAX;
@@ -59,18 +62,24 @@ pub struct Live {
     pub monitor: Option<Token>,
     /// Its task on the board, if it has one.
     pub task: Option<TaskTag>,
-    stage: Stage,
-    deadline: Option<Instant>,
+    /// Where its attempt stands.
+    pub(crate) stage: Stage,
+    /// When the attempt comes to its next step by itself.
+    pub(crate) deadline: Option<Instant>,
     stop_wanted: bool,
     profile: u32,
     grace: Duration,
     stall_after: Duration,
-    last_activity: Instant,
+    /// When its monitor last said something.
+    pub(crate) last_activity: Instant,
     /// The task, until the agent has taken it.
-    prompt: Option<String>,
+    pub(crate) prompt: Option<String>,
     prompt_sent: bool,
     result: Option<Ended>,
     commands: BTreeMap<u64, Waiting>,
+    /// Signals that its monitor may ask for now, and when that was counted.
+    asks: f64,
+    asked_at: Instant,
 }
 
 impl Live {
@@ -96,6 +105,8 @@ impl Live {
             prompt_sent: false,
             result: None,
             commands: BTreeMap::new(),
+            asks: ASKS_MAX,
+            asked_at: Instant::now(),
         }
     }
 
@@ -111,14 +122,29 @@ impl Live {
         let mut live = Live::new(config, key, pane, row.prompt.clone());
         live.journal_seq = row.journal_seq;
         live.stop_wanted = row.stop_wanted;
+        // It was told with the wish, before any record of it.
+        live.pane.stopping |= row.stop_wanted;
         if row.prompted {
             live.prompt = None;
         }
         live
     }
 
+    /// Whether its monitor may have the tree signalled once more: an honest one asks a few times
+    /// in a run's end, and each time costs spawnd a look at all processes.
+    fn may_ask(&mut self) -> bool {
+        let earned = self.asked_at.elapsed().as_secs_f64();
+        self.asks = (self.asks + earned).min(ASKS_MAX);
+        self.asked_at = Instant::now();
+        let may = self.asks >= 1.0;
+        if may {
+            self.asks -= 1.0;
+        }
+        may
+    }
+
     /// When it counts as stalled: only work can stall, and a start that shows no life.
-    fn stalls_at(&self) -> Option<Instant> {
+    pub(crate) fn stalls_at(&self) -> Option<Instant> {
         let can = matches!(self.pane.state, State::Working | State::Unknown);
         (can && !self.pane.stalled && self.monitor.is_some())
             .then(|| self.last_activity + self.stall_after)
@@ -233,8 +259,8 @@ impl Engine {
         }
     }
 
-    /// What was concluded belongs together: if a part could not be stored, nothing of it is, and
-    /// the failing commit at the end of the turn deals with that.
+    /// What belongs together: if a part could not be stored, the commit at the end of the turn fails
+    /// and deals with that.
     pub(crate) fn note_db(&self, result: crate::store::DbResult<()>) {
         if let Err(e) = result {
             self.store.spoil();
@@ -263,7 +289,8 @@ impl Engine {
         self.tell(run, kind, fields);
     }
 
-    fn ended(&mut self, run: u64, e: &Ended) {
+    /// Its monitor has said its last word.
+    pub(crate) fn ended(&mut self, run: u64, e: &Ended) {
         if let Some(l) = self.runs.get_mut(&run) {
             l.result = Some(e.clone());
         }
@@ -303,7 +330,7 @@ impl Engine {
             return;
         };
         if let Happened::Straggling(kill) = what {
-            if l.stage != Stage::Releasing {
+            if l.stage != Stage::Releasing && l.may_ask() {
                 let signal = ToSpawnd::Signal { key: l.key, kill };
                 self.out.push_back(Out::Spawnd(signal));
             }
@@ -479,15 +506,25 @@ impl Engine {
     }
 
     fn release_client(&mut self, w: Waiting, outcome: Result<Value, Refusal>) {
-        if let Some(c) = self.clients.get(w.client) {
+        self.answer_waiting(w.client, w.id, outcome);
+    }
+
+    /// Answers a client that was made to wait, and hears it again.
+    pub(crate) fn answer_waiting(
+        &mut self,
+        client: Token,
+        id: Option<Value>,
+        outcome: Result<Value, Refusal>,
+    ) {
+        if let Some(c) = self.clients.get(client) {
             c.busy = false;
-            self.again.push(w.client);
+            self.again.push(client);
         }
         self.answers.push(Answer {
-            client: w.client,
-            id: w.id,
+            client,
+            id,
             outcome,
-            accepts: false,
+            promise: Promise::Nothing,
         });
     }
 

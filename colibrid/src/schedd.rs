@@ -58,27 +58,28 @@ impl Engine {
             let Some((m, _)) = self.schedd.chan.recv().map_err(|e| lost(&e))? else {
                 return Ok(());
             };
-            let s = &mut self.schedd;
+            let (confined, ready) = (self.schedd.confined, self.schedd.ready);
             match m {
-                FromSchedd::Ready if !s.confined => {
-                    s.confined = true;
+                FromSchedd::Ready if !confined => {
+                    self.schedd.confined = true;
                     let hello = ToSchedd::Ping { token: HELLO };
-                    s.chan.send(&hello).map_err(|e| lost(&e))?;
+                    self.schedd.send(&hello)?;
                 }
-                FromSchedd::Pong { token: HELLO } if s.confined && !s.ready => {
-                    s.ready = true;
+                FromSchedd::Pong { token: HELLO } if confined && !ready => {
+                    self.schedd.ready = true;
                     self.open_if_ready()?;
                 }
-                FromSchedd::Due { id, planned, more } if s.ready => {
+                FromSchedd::Pong { token } if ready && self.crossed(token) => {}
+                FromSchedd::Due { id, planned, more } if ready => {
                     self.hear_due(id, planned, more, None)?;
                 }
                 FromSchedd::Passed {
                     id,
                     planned,
                     until_ms,
-                } if s.ready => self.hear_due(id, planned, true, Some(until_ms))?,
-                FromSchedd::NoZone { id } if s.ready => self.hear_no_zone(id),
-                FromSchedd::Plan { token, times } if s.ready => self.hear_plan(token, times)?,
+                } if ready => self.hear_due(id, planned, true, Some(until_ms))?,
+                FromSchedd::NoZone { id } if ready => self.hear_no_zone(id),
+                FromSchedd::Plan { token, times } if ready => self.hear_plan(token, times)?,
                 _ => {
                     return Err(Fatal::new(
                         "colibri-schedd said something out of turn: it is not to be trusted",

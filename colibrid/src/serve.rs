@@ -5,18 +5,18 @@ use libcolibri::msg::{RunKey, ToMonitor};
 use libcolibri::state::{Accounting, Container};
 use libcolibri::{debug, sys, warn};
 use mio::Token;
-use serde_json::{json, Map, Value};
+use serde_json::{json, Value};
 
 use crate::board::failure::StopWhy;
 use crate::board::Actor;
 use crate::clients::{Line, Subscription, OUT_LOW};
-use crate::engine::{Answer, Engine, SCHEDD};
+use crate::engine::{Answer, Engine, Promise, SCHEDD};
 use crate::event::Event;
 use crate::glasspane::{snapshot, Pane};
-use crate::request::{open, ListAudit, ListRuns, Refusal, Request, SpawnAgent, Subscribe, Target};
+use crate::request::{open, ListRuns, Refusal, Request, SpawnAgent, Subscribe, Target};
 use crate::roles::allows;
 use crate::runs::Live;
-use crate::store::{AuditFilter, DbResult, NewAudit, NewRun, RunFilter, RunRow};
+use crate::store::{DbResult, NewRun, RunFilter, RunRow};
 use crate::time::rfc3339;
 use crate::views;
 
@@ -88,17 +88,7 @@ impl Engine {
             client,
             id,
             outcome,
-            accepts: false,
-        });
-    }
-
-    /// An answer that says that something was changed, if the command is one that changes.
-    fn accept(&mut self, client: Token, id: Option<Value>, data: Value, accepts: bool) {
-        self.answers.push(Answer {
-            client,
-            id,
-            outcome: Ok(data),
-            accepts,
+            promise: Promise::Nothing,
         });
     }
 
@@ -126,46 +116,32 @@ impl Engine {
         let row = envelope.row.as_ref().ok().copied();
         let audited = row.filter(|r| r.is_audited());
         let audited = audited.map(|r| (r.word, envelope.object()));
-        let changes = row.is_some_and(|r| r.role != Role::Observer);
+        let before = std::mem::take(&mut self.concluded);
         let outcome = match envelope.request() {
             Ok(r) => self.perform(token, actor, &id, r),
             Err(why) => Err(why),
         };
+        // Something that cannot be taken back was done to a living run.
+        let done = self.concluded;
+        self.concluded |= before;
         if let (Ok(data), Some((word, object))) = (&outcome, audited) {
-            self.audit(actor, word, object, data.as_ref());
+            self.remember(actor, word, object, data.as_ref(), done);
         }
+        let promise = match row {
+            Some(_) if done => Promise::Stored,
+            Some(r) if r.role != Role::Observer => Promise::Accepted,
+            _ => Promise::Nothing,
+        };
         match outcome {
-            Ok(Some(data)) => self.accept(token, id, data, changes),
+            Ok(Some(data)) => self.answers.push(Answer {
+                client: token,
+                id,
+                outcome: Ok(data),
+                promise,
+            }),
             Ok(None) => {}
             Err(why) => self.refuse(token, id, why),
         }
-    }
-
-    /// Remembers who changed what, in one transaction with the change.
-    pub(crate) fn audit(
-        &self,
-        actor: Actor,
-        command: &str,
-        mut object: Map<String, Value>,
-        data: Option<&Value>,
-    ) {
-        // What was made has its number only now.
-        for made in ["id", "run"] {
-            if let Some(number) = data.and_then(|d| d.get(made)) {
-                object.insert(made.into(), number.clone());
-            }
-        }
-        let stored = self.store.audit(
-            &NewAudit {
-                at_ms: sys::wall_ms(),
-                uid: actor.uid.unwrap_or(0),
-                role: actor.role,
-                command,
-                object: &Value::Object(object).to_string(),
-            },
-            self.config.limits.audit,
-        );
-        self.note_db(stored);
     }
 
     /// Does what was asked. `None`: the answer comes another way.
@@ -179,8 +155,15 @@ impl Engine {
         let uid = actor.uid.unwrap_or(0);
         match request {
             Request::Ping => Ok(Some(json!({}))),
-            Request::Status | Request::Snapshot | Request::Subscribe(_) => {
+            Request::Status
+            | Request::Snapshot
+            | Request::ExplainRun(_)
+            | Request::Subscribe(_) => {
                 self.at_end_of_turn(token, id, request);
+                Ok(None)
+            }
+            Request::Audit => {
+                self.audit(token, id.clone());
                 Ok(None)
             }
             Request::ListRuns(l) => Ok(Some(self.list_runs(&l)?)),
@@ -231,6 +214,7 @@ impl Engine {
             let outcome = match &request {
                 Request::Snapshot => self.snapshot(),
                 Request::Subscribe(s) => self.subscribe(token, s),
+                Request::ExplainRun(r) => self.explain(r.run),
                 _ => self.status(),
             };
             if let Some(c) = self.clients.get(token) {
@@ -250,6 +234,7 @@ impl Engine {
     ) -> Result<Option<Value>, Refusal> {
         let run = self.target(target)?;
         self.command(run, token, id.clone(), make)?;
+        self.concluded = true;
         if let Some(c) = self.clients.get(token) {
             c.busy = true;
         }
@@ -259,6 +244,9 @@ impl Engine {
     fn spawn_agent(&mut self, uid: u32, s: SpawnAgent) -> Result<Value, Refusal> {
         if self.ending {
             return Err(Refusal::new("unavailable", "the suite is stopping"));
+        }
+        if let Some(s) = &self.stuck {
+            return Err(s.refusal());
         }
         let Some((at, profile)) = self.config.profile(&s.profile) else {
             let message = format!(
@@ -272,6 +260,7 @@ impl Engine {
             let message = format!("limits.runs is reached: {limit} runs are alive");
             return Err(Refusal::new("too-many", message));
         }
+        self.need_descriptor()?;
         let agent = profile.agent.clone();
         let accepted = self.accept_run(at, &agent, s.prompt, uid, None);
         let (key, seq) = accepted.map_err(|e| unavailable(&e))?;
@@ -339,6 +328,8 @@ impl Engine {
 
     fn stop_agent(&mut self, run: u64, uid: u32) -> Result<Value, Refusal> {
         if self.runs.contains_key(&run) {
+            // Also when it was wanted before: that may not be stored yet.
+            self.concluded = true;
             self.want_stop(run, StopWhy::Run, json!({ "by_uid": uid }));
             return Ok(json!({"run": run, "state": "stopping"}));
         }
@@ -440,7 +431,8 @@ impl Engine {
         self.answers.retain(|a| a.client != token);
     }
 
-    fn row(&self, run: u64) -> Result<RunRow, Refusal> {
+    /// The row of a run.
+    pub(crate) fn row(&self, run: u64) -> Result<RunRow, Refusal> {
         match self.store.run(run) {
             Ok(Some(row)) => Ok(row),
             Ok(None) => Err(self.no_such_run(run)),
@@ -456,7 +448,8 @@ impl Engine {
         }
     }
 
-    fn pane_of(&self, row: &RunRow) -> Pane {
+    /// The pane of a run, the living one where there is one.
+    pub(crate) fn pane_of(&self, row: &RunRow) -> Pane {
         let key = RunKey {
             run: row.run,
             attempt: row.attempt,
@@ -481,18 +474,6 @@ impl Engine {
         Ok(json!({ "runs": runs }))
     }
 
-    fn list_audit(&self, l: &ListAudit) -> Result<Value, Refusal> {
-        let rows = self.store.audit_log(&AuditFilter {
-            before: l.before.unwrap_or(u64::MAX),
-            uid: l.uid,
-            command: l.command.as_deref(),
-            limit: l.limit,
-        });
-        let rows = rows.map_err(|e| unavailable(&e))?;
-        let entries: Vec<Value> = rows.iter().map(views::audit).collect();
-        Ok(json!({ "entries": entries }))
-    }
-
     /// The living agents, and the last run of every other: one pane per agent at least.
     fn panes(&self) -> Result<Vec<Pane>, Refusal> {
         let last = self
@@ -508,6 +489,10 @@ impl Engine {
     }
 
     fn snapshot(&self) -> Result<Value, Refusal> {
+        if let Some(s) = &self.stuck {
+            // What is in memory is ahead of the events that were told.
+            return Err(s.refusal());
+        }
         let panes = self.panes()?.iter().map(Pane::value).collect();
         let seq = self.ring.published();
         Ok(snapshot(&self.names.host, sys::wall_ms(), seq, panes))
@@ -529,7 +514,7 @@ impl Engine {
             "container": container.map(Container::as_str),
             "container_proof": container.is_some_and(Container::is_proof),
             "run_limits": self.spawnd.accounting.map(Accounting::as_str),
-            "warnings": self.warnings(),
+            "warnings": self.all_warnings(),
             "seq": self.ring.published(),
             "runs": {"alive": self.runs.len(), "limit": self.config.limits.runs, "total": total},
             "tasks": self.columns()?,
@@ -541,7 +526,7 @@ impl Engine {
     }
 
     /// What is weaker here than it could be, in sentences for operators.
-    fn warnings(&self) -> Vec<&'static str> {
+    pub(crate) fn warnings(&self) -> Vec<&'static str> {
         let mut out = Vec::new();
         if !self.kept {
             out.push("no keeper: if the suite dies, nothing starts it again");
@@ -571,7 +556,7 @@ impl Engine {
     }
 }
 
-/// The refusal of what the database could not do.
+/// The refusal when the database does not do its work.
 pub(crate) fn unavailable(e: &rusqlite::Error) -> Refusal {
     Refusal::new("unavailable", format!("the database refuses: {e}"))
 }

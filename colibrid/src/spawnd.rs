@@ -10,6 +10,7 @@ use libcolibri::state::{Accounting, Container};
 use libcolibri::{info, log};
 
 use crate::attempt::Happened;
+use crate::audit::Sight;
 use crate::engine::{Engine, Out};
 
 /// Shortest time between two questions for a connection to syslogd, which may be stopped.
@@ -31,8 +32,11 @@ pub struct Spawnd {
     pub accounting: Option<Accounting>,
 }
 
+/// In messages.
+const NAME: &str = "colibri-spawnd";
+
 fn lost(e: &ChanError) -> Fatal {
-    Fatal::new(format!("lost colibri-spawnd: {e}"))
+    Fatal::new(format!("lost {NAME}: {e}"))
 }
 
 impl Spawnd {
@@ -75,11 +79,16 @@ impl Engine {
     /// # Errors
     /// When it is gone or sent what it must not.
     pub(crate) fn hear_spawnd(&mut self) -> Result<()> {
-        self.spawnd.chan.flush().map_err(|e| lost(&e))?;
-        while let Some((m, fd)) = self.spawnd.chan.recv().map_err(|e| lost(&e))? {
-            self.spawnd_says(m, fd)?;
+        if let Err(e) = self.spawnd.chan.flush() {
+            return Err(self.lost_peer(NAME, &e));
         }
-        Ok(())
+        loop {
+            match self.spawnd.chan.recv() {
+                Ok(Some((m, fd))) => self.spawnd_says(m, fd)?,
+                Ok(None) => return Ok(()),
+                Err(e) => return Err(self.lost_peer(NAME, &e)),
+            }
+        }
     }
 
     fn spawnd_says(&mut self, m: FromSpawnd, fd: Option<OwnedFd>) -> Result<()> {
@@ -122,6 +131,15 @@ impl Engine {
                 self.if_current(key, |e| e.happened(key.run, Happened::Released(proven)));
                 Ok(())
             }
+            (
+                FromSpawnd::Found {
+                    key,
+                    monitor,
+                    processes,
+                },
+                None,
+            ) if self.found(key, Sight { monitor, processes }) => Ok(()),
+            (FromSpawnd::Surveyed { .. }, None) if self.surveyed() => Ok(()),
             _ => Err(Fatal::new(
                 "colibri-spawnd said something out of turn: it is not to be trusted",
             )),

@@ -113,8 +113,9 @@ impl Journal {
             return Ok(None);
         }
         if self.dropped > 0 && matches!(record, Record::Ended(_)) {
-            let records = std::mem::take(&mut self.dropped);
+            let records = self.dropped;
             self.write(at_ms, Record::Dropped { records })?;
+            self.dropped = 0;
         }
         self.write(at_ms, record).map(Some)
     }

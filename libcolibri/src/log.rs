@@ -128,6 +128,17 @@ pub fn connection() -> io::Result<OwnedFd> {
     Err(last)
 }
 
+/// Whether the log goes to stderr.
+pub fn is_to_stderr() -> bool {
+    matches!(
+        &*lock(),
+        Some(State {
+            sink: Sink::Stderr,
+            ..
+        })
+    )
+}
+
 /// Whether a line was lost because syslogd has gone, and no new connection was given since.
 pub fn is_lost() -> bool {
     lock().as_ref().is_some_and(|s| s.lost)

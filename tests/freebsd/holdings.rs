@@ -57,7 +57,7 @@ fn procstat(what: &[&str], pid: i32) -> Value {
 
 /// Rights by descriptor number.
 fn rights_of(pid: i32) -> BTreeMap<i64, BTreeSet<String>> {
-    let all = procstat(&["-C", "fd"], pid);
+    let all = procstat(&["fd", "-C"], pid);
     let files = all["procstat"]["files"][pid.to_string()]["files"].clone();
     let files = files
         .as_array()
@@ -103,7 +103,7 @@ fn holds(pid: i32, table: &Confinement) {
 
 #[track_caller]
 fn is(pid: i32, ids: (u32, u32), confined: bool) {
-    let all = procstat(&["cred"], pid);
+    let all = procstat(&["-s"], pid);
     let cred = &all["procstat"]["credentials"][pid.to_string()];
     let flags = cred["cr_flags"].as_str().unwrap_or_default();
     assert_eq!(flags.contains('C'), confined, "{all}");

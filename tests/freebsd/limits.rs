@@ -83,7 +83,7 @@ fn processes_are_limited_for_the_run() {
     }
     let mut profile = script(
         "forks",
-        "n=0; while [ $n -lt 40 ] && sleep 1000 & do n=$((n+1)); done 2>&1; echo",
+        "n=0; while [ $n -lt 40 ]; do sleep 1000 >/dev/null 2>&1 & n=$((n+1)); done 2>/dev/null",
     );
     profile.more = "run_processes = 10\nstop_grace = 1".into();
     let suite = suite(profile);

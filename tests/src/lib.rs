@@ -9,12 +9,15 @@ pub mod client;
 pub mod daemon;
 pub mod measure;
 pub mod model;
+pub mod peers;
 pub mod pi;
 pub mod player;
 pub mod procs;
 #[path = "../../libcolibri/tests/harness/program.rs"]
 mod program;
+pub mod quiet;
 pub mod steps;
 pub mod suite;
 pub mod tail;
+pub mod torture;
 pub mod wait;

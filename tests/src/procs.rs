@@ -67,7 +67,12 @@ pub fn children_of(pid: i32) -> Vec<Process> {
 /// All descendants of a process that still hang together.
 #[must_use]
 pub fn descendants_of(pid: i32) -> Vec<Process> {
-    let all = table();
+    below(&table(), pid)
+}
+
+/// The same in a process table that was read before.
+#[must_use]
+pub fn below(all: &[Process], pid: i32) -> Vec<Process> {
     let mut found: Vec<Process> = Vec::new();
     let mut parents = vec![pid];
     while let Some(parent) = parents.pop() {

@@ -68,6 +68,8 @@ pub struct Setup {
     pub more: String,
     /// Arguments of colibrid besides `-d -f FILE`.
     pub args: Vec<String>,
+    /// The shell's `ulimit` with these arguments before colibrid is started, such as `-n 64`.
+    pub ulimit: Option<String>,
 }
 
 /// A private directory; removed when the test passes, kept and named when it panics.
@@ -131,13 +133,23 @@ impl Scratch {
             return to;
         }
         fs::create_dir_all(&bin)
-            .and_then(|()| fs::copy(from, &to).map(drop))
+            .and_then(|()| copy_by_another(from, &to))
             .and_then(|()| {
                 let mode = fs::metadata(from)?.permissions().mode();
                 fs::set_permissions(&to, fs::Permissions::from_mode(mode | 0o555))
             })
             .unwrap_or_else(|e| panic!("cannot copy {}: {e}", from.display()));
         to
+    }
+}
+
+/// Copies a file in another process. A program that was written by this one cannot be executed as
+/// long as somebody else whom another test has just forked still has it open: "text file busy".
+fn copy_by_another(from: &Path, to: &Path) -> io::Result<()> {
+    let done = Command::new("cp").arg(from).arg(to).status()?;
+    match done.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("cp: {done}"))),
     }
 }
 
@@ -263,26 +275,12 @@ impl Suite {
     /// As [`Suite::start`].
     #[track_caller]
     pub fn launch(&mut self) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .unwrap_or_else(|e| panic!("cannot write the log: {e}"));
-        let child = Command::new(program("colibrid"))
-            .arg("-d")
-            .arg("-f")
-            .arg(self.config_path())
-            .args(&self.setup.args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|e| panic!("cannot start colibrid: {e}"));
+        let child = self.begin();
         let child = self.colibrid.insert(child);
         let socket = self.scratch.path().join("run/colibri.sock");
         let ready = wait_for(LONG, || match child.try_wait() {
             Ok(Some(status)) => Some(Err(format!("colibrid ended: {status}"))),
-            _ => Client::connect(&socket).ok().map(|_| Ok(())),
+            _ => answers(&socket).then_some(Ok(())),
         });
         if let Some(Ok(())) = ready {
             return;
@@ -292,6 +290,56 @@ impl Suite {
             ready.map_or("nobody listens".to_owned(), |r| r.unwrap_err()),
             self.log()
         );
+    }
+
+    /// Waits for the end of a suite that was hit, starts another, and kills its colibrid after
+    /// a while, however far it has come.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[track_caller]
+    pub fn false_start(&mut self, after: Duration) {
+        self.wait_end();
+        let mut child = self.begin();
+        let _ = crate::wait::Stop::default().wait(after);
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Whether it was started and its end was not waited for.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.colibrid.is_some()
+    }
+
+    /// Starts colibrid.
+    #[track_caller]
+    fn begin(&self) -> Child {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .unwrap_or_else(|e| panic!("cannot write the log: {e}"));
+        let colibrid = program("colibrid");
+        let mut command = match &self.setup.ulimit {
+            None => Command::new(colibrid),
+            Some(limit) => {
+                let mut shell = Command::new("/bin/sh");
+                let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(script).arg(colibrid);
+                shell
+            }
+        };
+        command
+            .arg("-d")
+            .arg("-f")
+            .arg(self.config_path())
+            .args(&self.setup.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start colibrid: {e}"))
     }
 
     /// Its directory.
@@ -447,6 +495,16 @@ impl Drop for Suite {
             eprintln!("--- log of the suite ---\n{}", self.log());
         }
     }
+}
+
+/// Whether a suite answers, be it with a refusal: it listens before its daemons are started.
+fn answers(socket: &Path) -> bool {
+    let ask = || {
+        let mut client = Client::connect(socket).ok()?;
+        client.send_raw(b"{\"cmd\":\"ping\"}\n").ok()?;
+        client.value(LONG).ok()
+    };
+    ask().is_some()
 }
 
 /// SIGTERM and half a minute; true when that was enough.

@@ -90,6 +90,18 @@ impl Fold {
         }
     }
 
+    /// How many panes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.panes.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.panes.is_empty()
+    }
+
     /// The pane of a run.
     #[must_use]
     pub fn pane(&self, run: u64) -> Option<&Value> {
@@ -108,28 +120,23 @@ impl Fold {
         if kind == "run-created" {
             self.panes.insert(run, created(run, event));
         }
-        if kind == "ended" {
-            self.forget_older(run);
-        }
         if let Some(pane) = self.panes.get_mut(&run) {
             change(pane, kind, event);
         }
+        if matches!(kind, "run-created" | "ended") {
+            self.forget_older(run);
+        }
     }
 
-    /// A snapshot has the living runs and the last ended one of each agent.
+    /// A snapshot has the living runs, and the newest run of each agent if that has ended.
     fn forget_older(&mut self, run: u64) {
         let Some(agent) = self.panes.get(&run).map(|p| p["agent"].clone()) else {
             return;
         };
-        let newest = self
-            .panes
-            .iter()
-            .filter(|(n, p)| p["agent"] == agent && (p["ended"] == true || **n == run))
-            .map(|(n, _)| *n)
-            .max();
-        self.panes.retain(|n, p| {
-            p["agent"] != agent || Some(*n) == newest || (p["ended"] == false && *n != run)
-        });
+        let of_agent = self.panes.iter().filter(|(_, p)| p["agent"] == agent);
+        let newest = of_agent.map(|(n, _)| *n).max();
+        self.panes
+            .retain(|n, p| p["agent"] != agent || p["ended"] == false || Some(*n) == newest);
     }
 }
 

@@ -3,6 +3,7 @@
 mod board;
 mod check;
 mod control;
+mod explain;
 mod follow;
 mod intake;
 mod offline;
@@ -45,7 +46,8 @@ pub fn dispatch(mut session: Session, command: Command) -> Result<()> {
         Command::Task(command) => board::task(s, &command),
         Command::Agent(command) => board::agent(s, &command),
         Command::Schedule(command) => schedule::schedule(s, &command),
-        Command::Check => check::check(s),
+        Command::Explain { run } => explain::explain(s, run),
+        Command::Check { deep } => check::check(s, deep),
         Command::Run(args) => run::run(s, &args),
         Command::Tail(args) => tail::tail(s, &args),
         Command::Stop { run, wait } => control::stop(s, run, wait),

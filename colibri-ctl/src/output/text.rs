@@ -280,7 +280,8 @@ fn line(out: &mut String, text: &str) {
 }
 
 /// `text` broken at blanks into lines of at most [`COLUMNS`], the later ones under the first.
-fn wrap(head: &str, text: &str) -> String {
+#[must_use]
+pub fn wrap(head: &str, text: &str) -> String {
     let (mut out, mut current) = (String::new(), head.to_owned());
     let mut empty = true;
     for word in text.split_whitespace() {

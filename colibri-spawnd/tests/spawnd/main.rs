@@ -478,7 +478,13 @@ fn no_leaks() {
             left -= 1;
         }
     }
-    assert_eq!(open(&s), before);
+    // It may be in the middle of something: what counts is what stays.
+    let mut tries = 0;
+    while open(&s) != before {
+        tries += 1;
+        assert!(tries < 1000, "{} descriptors instead of {before}", open(&s));
+        let _ = nix::poll::poll(&mut [], nix::poll::PollTimeout::from(20u8));
+    }
     assert_eq!(code(s.end()), 0);
 }
 

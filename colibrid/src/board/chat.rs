@@ -41,6 +41,9 @@ impl Engine {
         id: &Option<Value>,
         intake: Intake,
     ) -> Result<Option<Value>, Refusal> {
+        if let Some(s) = &self.stuck {
+            return Err(s.refusal());
+        }
         match intake {
             Intake::Plain(c, source) => self.create_task(actor, &c, source.as_ref()).map(Some),
             Intake::Telegram(update) => self.update(client, actor, id, update),
@@ -72,9 +75,8 @@ impl Engine {
             Done::Later => (json!({"action": "told"}), None),
         };
         let now = sys::wall_ms();
-        db(self
-            .store
-            .add_update(uid, update.id, now, &reply.to_string()))?;
+        let (reply, done) = (reply.to_string(), self.concluded);
+        db(self.store.add_update(uid, update.id, now, &reply, done))?;
         Ok(data)
     }
 

@@ -1,6 +1,7 @@
 //! Dispatch: queued tasks and free agents, one decision after the other, all in one transaction.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use libcolibri::config::{Agent, Config, Holder};
 use libcolibri::{info, sys};
@@ -9,6 +10,7 @@ use super::ask::CreateTask;
 use super::fit::{choose, fits, join, Free};
 use super::lifecycle::Happened;
 use super::moves::Actor;
+use super::REST;
 use crate::engine::Engine;
 use crate::runs::TaskTag;
 use crate::store::{DbResult, NewClaim};
@@ -92,6 +94,11 @@ impl Engine {
             if free.is_empty() {
                 return Ok(());
             }
+            if self.need_descriptor().is_err() {
+                self.desk.rest_until = Some(Instant::now() + REST);
+                self.desk.touched = true;
+                return Ok(());
+            }
             let heads = match &mut heads {
                 Some(h) => h,
                 none => none.insert(self.store.queue_heads()?),
@@ -147,12 +154,12 @@ impl Engine {
         Ok(self.config.profiles[profile as usize].name.clone())
     }
 
-    /// At the start: which agents a task fits depends on the config.
+    /// Which agents a task fits depends on the config, which is new at a start.
     ///
     /// # Errors
     /// When the database refuses.
     pub(crate) fn refit_tasks(&mut self) -> DbResult<()> {
-        if self.store.new_generation(self.config.generation)? {
+        if self.store.takes_decisions() && self.store.new_generation(self.config.generation)? {
             let agents = &self.config.agents;
             let changed = self
                 .store
@@ -161,8 +168,7 @@ impl Engine {
                 info!("{changed} open tasks fit other agents by the new config");
             }
         }
-        self.desk.touched = true;
-        self.store.commit()
+        Ok(())
     }
 
     /// The agents that a task fits, joined.

@@ -4,6 +4,15 @@
 //! not happened. What is decided is pure and has files of its own: the life of a task, what the
 //! end of a run means, who gets what. Decisions are made at the end of a turn of the loop in which
 //! something changed, in the transaction of what changed it.
+//!
+//! When a commit fails, what was concluded of runs is kept and written later, but no move of the
+//! board is: a move reads before it writes, so it holds only where it was read. All moves are made
+//! again from what is stored by then. That loses none and makes none twice: what the end of a run
+//! means for its task follows from the rows of the run and of the claim alone; a task that is held
+//! by a run that has ended is found by a query, at the start and after each failed commit; and it
+//! is let go in the transaction of its move. The one thing that follows from nothing else, why the
+//! end of a run was wanted, is a conclusion and kept. Meanwhile requests that move tasks are
+//! refused by name.
 
 pub mod ask;
 mod chat;
@@ -38,8 +47,11 @@ pub struct Desk {
     pub touched: bool,
     /// When time next matters, milliseconds since 1970.
     due_ms: Option<u64>,
-    /// Not before then: the disk refused.
+    /// Not before then: the disk refused, or there is no descriptor for a run.
     rest_until: Option<Instant>,
+    /// The stored tasks agree with the config and with their stored runs: true until a commit
+    /// fails.
+    agrees: bool,
 }
 
 impl Engine {
@@ -48,18 +60,23 @@ impl Engine {
         let now = sys::wall_ms();
         let resting = self.desk.rest_until.is_some_and(|t| Instant::now() < t);
         let due = self.desk.touched || self.desk.due_ms.is_some_and(|t| now >= t);
-        if !self.ready || self.ending || resting || !due {
+        if !self.ready || self.ending || resting || !due || !self.store.takes_decisions() {
             return;
         }
-        self.desk = Desk::default();
-        if let Err(e) = self.board_moves(now) {
+        let agrees = std::mem::take(&mut self.desk).agrees;
+        if let Err(e) = self.board_moves(now, agrees) {
             self.store.spoil();
             self.board_rests();
             error!("cannot go on with the board: {e}");
         }
     }
 
-    fn board_moves(&mut self, now: u64) -> DbResult<()> {
+    fn board_moves(&mut self, now: u64, agrees: bool) -> DbResult<()> {
+        if !agrees {
+            self.refit_tasks()?;
+            self.catch_up()?;
+        }
+        self.desk.agrees = true;
         self.tell_dependents(LOT)?;
         self.on_time(now, LOT)?;
         self.assign_tasks(now)?;
@@ -72,13 +89,21 @@ impl Engine {
 
     /// What the board decided in this turn was not stored: once more, but not at once.
     pub(crate) fn board_rests(&mut self) {
-        self.desk.touched = true;
+        self.board_wakes();
         self.desk.rest_until = Some(Instant::now() + REST);
+    }
+
+    /// The disk takes writes again: everything is looked at anew.
+    pub(crate) fn board_wakes(&mut self) {
+        self.desk = Desk {
+            touched: true,
+            ..Desk::default()
+        };
     }
 
     /// Time until the board has something to do.
     pub(crate) fn board_wait(&self) -> Option<Duration> {
-        if !self.ready || self.ending {
+        if !self.ready || self.ending || self.stuck.is_some() {
             return None;
         }
         if let Some(until) = self.desk.rest_until {

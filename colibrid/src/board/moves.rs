@@ -1,15 +1,17 @@
 //! A task moves: the step, what is stored of it, who is told, and what follows for others.
 
-use libcolibri::state::Exit;
+use libcolibri::state::{Exit, State};
 use libcolibri::sys;
 use serde_json::{json, Value};
 
 use super::failure::{of_run, RunEnd, StopWhy};
 use super::lifecycle::{delay_ms, step, Class, Happened, Policy, Status};
 use crate::engine::Engine;
-use crate::event::{exit_value, or_null, usage, Event};
+use crate::event::{exit_of, exit_value, or_null, usage, Event, TASK};
+use crate::glasspane::Pane;
 use crate::runs::{Live, TaskTag};
 use crate::store::{ClaimRow, DbResult, LogRow, TaskRow};
+use crate::views::stored_pane;
 
 /// Who moves a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,23 +181,57 @@ impl Engine {
         let of_run = t.status.is_held() || before.is_some_and(Status::is_held);
         let run = t.run.filter(|_| of_run).unwrap_or(0);
         let attempt = self.store.attempt_of(run)?;
-        self.emit(&Event::new(run, attempt, t.since_ms, "task", fields));
+        self.emit(&Event::new(run, attempt, t.since_ms, TASK, fields));
         Ok(())
     }
 
     /// The agent has taken its prompt.
     pub(crate) fn task_started(&mut self, tag: &TaskTag) {
-        let stored = self.held(tag).and_then(|held| {
-            let Some((mut t, mut c)) = held else {
-                return Ok(());
+        if self.store.takes_decisions() {
+            let stored = self.begin_work(tag);
+            self.note_db(stored);
+        }
+    }
+
+    fn begin_work(&mut self, tag: &TaskTag) -> DbResult<()> {
+        let Some((mut t, mut c)) = self.held(tag)? else {
+            return Ok(());
+        };
+        if self.advance(&mut t, Happened::Started, Actor::RUN, "")? {
+            c.started_ms = Some(t.since_ms);
+            self.store.save_claim(&c)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the moves that runs have caused and that were given up with a commit that failed.
+    pub(super) fn catch_up(&mut self) -> DbResult<()> {
+        for t in self.store.tasks_behind()? {
+            let (Some(run), Some(claim)) = (t.run, t.claim) else {
+                continue;
             };
-            if self.advance(&mut t, Happened::Started, Actor::RUN, "")? {
-                c.started_ms = Some(t.since_ms);
-                self.store.save_claim(&c)?;
+            let tag = TaskTag {
+                task: t.task,
+                claim,
+                reply_to: t.source,
+            };
+            if let Some(l) = self.runs.get(&run) {
+                let works = matches!(l.pane.state, State::Idle | State::Working | State::Blocked);
+                if works {
+                    self.begin_work(&tag)?;
+                }
+            } else if let Some(row) = self.store.run(run)?.filter(|r| r.ended_ms.is_some()) {
+                let key = libcolibri::msg::RunKey {
+                    run,
+                    attempt: row.attempt,
+                };
+                let pane = stored_pane(&row)
+                    .unwrap_or_else(|| Pane::new(key, &row.agent, &row.profile, row.created_ms));
+                let exit = exit_of(&stored(row.exit.as_deref()));
+                self.conclude(&tag, run, &pane, exit)?;
             }
-            Ok(())
-        });
-        self.note_db(stored);
+        }
+        Ok(())
     }
 
     /// The task and the claim of a run, as long as the task is held by that claim.
@@ -205,37 +241,43 @@ impl Engine {
         Ok(task.zip(claim).filter(|(t, c)| t.claim == Some(c.claim)))
     }
 
-    /// A task's run is proven dead: the one place where a local attempt ends.
+    /// A task's run is proven dead: here a local attempt ends, unless it has to wait for the disk.
     pub(crate) fn task_run_ended(&mut self, l: &Live, exit: Option<Exit>) {
-        if let Some(tag) = &l.task {
-            let stored = self.conclude(tag, l, exit);
+        if let (Some(tag), true) = (&l.task, self.store.takes_decisions()) {
+            let stored = self.conclude(tag, l.key.run, &l.pane, exit);
             self.note_db(stored);
         }
     }
 
-    fn conclude(&mut self, tag: &TaskTag, l: &Live, exit: Option<Exit>) -> DbResult<()> {
+    fn conclude(
+        &mut self,
+        tag: &TaskTag,
+        run: u64,
+        pane: &Pane,
+        exit: Option<Exit>,
+    ) -> DbResult<()> {
         let Some((mut t, c)) = self.held(tag)? else {
             return Ok(());
         };
         let stop = c.stop.as_deref().and_then(StopWhy::from_word);
         let happened = of_run(&RunEnd {
-            state: l.pane.state,
-            reason: &l.pane.reason,
+            state: pane.state,
+            reason: &pane.reason,
             exit,
             stop,
         });
-        let run = self.store.run(l.key.run)?;
+        let run = self.store.run(run)?;
         let outcome = Outcome {
             summary: run.and_then(|r| r.answer),
             exit: exit.map(|e| exit_value(e).to_string()),
-            usage: Some(usage(&l.pane.usage).to_string()),
-            cost_nano: l.pane.usage.cost_nano_usd,
+            usage: Some(usage(&pane.usage).to_string()),
+            cost_nano: pane.usage.cost_nano_usd,
         };
         // What a wanted end was wanted for says more than how the agent took it.
         let reason = match stop.filter(|_| happened != Happened::Succeeded) {
             Some(StopWhy::Cancel) => t.reason.clone(),
             Some(why) => why.reason().to_owned(),
-            None => l.pane.reason.clone(),
+            None => pane.reason.clone(),
         };
         self.finish_attempt(&mut t, happened, outcome, Actor::RUN, &reason)
     }
@@ -259,16 +301,10 @@ impl Engine {
         Ok(())
     }
 
-    /// The end of a task's run is wanted: the first reason counts, but a cancellation outweighs
-    /// the others.
+    /// The end of a task's run is wanted, stored or not.
     pub(crate) fn note_stop(&mut self, tag: &TaskTag, why: StopWhy) {
-        let stored = self.held(tag).and_then(|held| match held {
-            Some((_, mut c)) if c.stop.is_none() || why == StopWhy::Cancel => {
-                c.stop = Some(why.as_str().to_owned());
-                self.store.save_claim(&c)
-            }
-            _ => Ok(()),
-        });
+        self.concluded = true;
+        let stored = self.store.want_end(tag.claim, why.as_str());
         self.note_db(stored);
     }
 

@@ -40,6 +40,10 @@ impl Engine {
     }
 
     fn answer_board(&mut self, actor: Actor, ask: Ask) -> Reply {
+        let looks = matches!(ask, Ask::List(_) | Ask::Get(_) | Ask::Stats | Ask::Agents);
+        if let (false, Some(s)) = (looks, &self.stuck) {
+            return Err(s.refusal());
+        }
         match ask {
             Ask::Create(c) => self.create_task(actor, &c, None),
             Ask::List(l) => self.list_tasks(&l),
@@ -193,8 +197,7 @@ impl Engine {
             let why = why.trim_end_matches([':', ' ']);
             db(self.note(&t, (None, None), None, actor, why))?;
             // It is the reason of the end that is to come.
-            t.reason = c.reason.clone();
-            db(self.store.save_task(&t))?;
+            db(self.store.give_reason(t.task, &c.reason))?;
             self.note_stop(&tag, StopWhy::Cancel);
             self.want_stop(run, StopWhy::Cancel, json!({ "by_uid": actor.uid }));
             return Ok(json!({"id": t.task, "status": t.status.as_str(), "stopping": true}));

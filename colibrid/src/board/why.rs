@@ -55,6 +55,9 @@ impl Engine {
         if agents.len() > AGENTS_SHOWN {
             why.push(format!("and {} agents more", agents.len() - AGENTS_SHOWN));
         }
+        if let Err(refusal) = self.need_descriptor() {
+            why.push(refusal.message);
+        }
         if why.is_empty() {
             why.push("it is about to be given to an agent".into());
         }

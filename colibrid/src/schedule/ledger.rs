@@ -12,7 +12,7 @@ use crate::board::ask::{CancelTask, CreateTask};
 use crate::board::lifecycle::Status;
 use crate::board::Actor;
 use crate::engine::Engine;
-use crate::event::{or_null, Event};
+use crate::event::{or_null, Event, OCCURRENCE};
 use crate::store::{DbResult, OccurrenceRow, ScheduleRow, Stands, TaskRow};
 use crate::time::rfc3339;
 
@@ -157,7 +157,7 @@ impl Engine {
             "reason": or_null(&o.reason),
             "task": o.task,
         });
-        self.emit(&Event::new(0, 0, sys::wall_ms(), "occurrence", fields));
+        self.emit(&Event::new(0, 0, sys::wall_ms(), OCCURRENCE, fields));
         Ok(())
     }
 
@@ -200,7 +200,8 @@ impl Engine {
                         task_id: task,
                         reason: format!("replaced by the occurrence of {by}"),
                     };
-                    if let Err(e) = self.cancel_task(Actor::SUITE, &c) {
+                    let cancelled = self.cancel_task(Actor::SUITE, &c);
+                    if let Err(e) = self.unless_half(cancelled) {
                         info!("schedule {}: task {task} goes on: {}", s.name, e.message);
                     }
                 }

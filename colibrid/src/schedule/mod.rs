@@ -2,7 +2,9 @@
 //!
 //! The database is the truth: schedd is told from it and can say at any time again what it said
 //! before. What an occurrence leads to is entered together with its task in one transaction, so
-//! that there is no moment at which it is lost or can come twice.
+//! that there is no moment at which it is lost or can come twice. All of it is decided on what is
+//! stored: when a commit fails it is given up whole, schedd is told again from what is stored, and
+//! says again what is due. While the disk takes no writes, what schedd says is only noted.
 
 pub mod ask;
 mod ledger;
@@ -35,14 +37,21 @@ const WRONG_MAX: u32 = 1000;
 /// other yet.
 #[derive(Default)]
 pub struct Timetable {
+    /// The database has the declared schedules as the config has them: true until a commit fails.
+    agrees: bool,
     /// Told to schedd up to this number; `None`: all of them.
     fed: Option<u64>,
     /// schedd is to be told with the commit.
     changed: BTreeSet<u64>,
     /// Something of these was written in this turn.
     handled: BTreeSet<u64>,
-    /// schedd is to be told again, but not at once.
+    /// schedd is to be told again, but not at once. Until then nothing that it says of them is
+    /// heard: a later occurrence that is entered would hide an earlier one that is not.
     again: BTreeSet<u64>,
+    /// schedd is to forget these before it is told again: until it has, what it says of them may
+    /// have been said before.
+    crossing: BTreeSet<u64>,
+    crossed: Crossed,
     again_at: Option<Instant>,
     /// Schedules whose zone is not in the database of zones.
     pub(crate) no_zone: BTreeSet<u64>,
@@ -53,13 +62,61 @@ pub struct Timetable {
     last_token: u64,
 }
 
+/// Whether schedd has forgotten what it is to be told again.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Crossed {
+    /// It does.
+    #[default]
+    Yes,
+    /// It is to be told to, with the commit.
+    Wanted,
+    /// It was asked to say so.
+    Asked,
+}
+
+/// Asks schedd to say that it has read what came before.
+const AGAIN: u64 = 2;
+
+impl Timetable {
+    /// Before schedd was told of anything.
+    pub(crate) fn new() -> Timetable {
+        Timetable {
+            fed: Some(0),
+            ..Timetable::default()
+        }
+    }
+
+    /// schedd is to be told again of some, but not at once.
+    fn rest(&mut self, schedules: impl IntoIterator<Item = u64>) {
+        self.again.extend(schedules);
+        let at = Instant::now() + REST;
+        self.again_at.get_or_insert(at);
+    }
+
+    /// What schedd says of it is not heard: it will be said again.
+    fn is_deaf_to(&self, id: u64) -> bool {
+        self.again.contains(&id) || self.crossing.contains(&id)
+    }
+}
+
 impl Engine {
+    /// The schedules' part of a turn, before the commit.
+    pub(crate) fn schedules_turn(&mut self) {
+        let t = &self.timetable;
+        if t.agrees || t.again_at.is_some() || self.ending || !self.store.takes_decisions() {
+            return;
+        }
+        self.timetable.agrees = true;
+        if let Err(e) = self.declare_schedules() {
+            self.store.spoil();
+            self.schedules_rest();
+            error!("cannot store the declared schedules: {e}");
+        }
+    }
+
     /// Brings the declared schedules into the database: new ones, changed ones, and those that are
     /// declared no more.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub(crate) fn declare_schedules(&mut self) -> DbResult<()> {
+    fn declare_schedules(&mut self) -> DbResult<()> {
         let now = sys::wall_ms();
         let declared = self.config.schedules.clone();
         let names: BTreeSet<&str> = declared.iter().map(|(n, _)| n.as_str()).collect();
@@ -73,6 +130,7 @@ impl Engine {
                     info!("schedule {} is declared no more: retired", s.name);
                     s.retired_ms = Some(now);
                     self.store.save_schedule(&s)?;
+                    self.timetable.changed.insert(s.schedule);
                 }
             }
         }
@@ -80,8 +138,9 @@ impl Engine {
             let known = self.store.schedule_named(name)?;
             match known.filter(|s| s.retired_ms.is_none()) {
                 None => {
-                    self.store
-                        .add_schedule(&mut ledger::new_row(name, spec, true, 0, now))?;
+                    let mut s = ledger::new_row(name, spec, true, 0, now);
+                    self.store.add_schedule(&mut s)?;
+                    self.timetable.changed.insert(s.schedule);
                 }
                 Some(s) if s.declared && s.spec == *spec => {}
                 Some(mut s) => {
@@ -93,11 +152,11 @@ impl Engine {
                     }
                     (s.declared, s.spec) = (true, spec.clone());
                     self.store.save_schedule(&s)?;
+                    self.timetable.changed.insert(s.schedule);
                 }
             }
         }
-        self.timetable.fed = Some(0);
-        self.store.commit()
+        Ok(())
     }
 
     /// What schedd is to know of a schedule. `None`: nothing.
@@ -142,10 +201,13 @@ impl Engine {
     /// When schedd is gone.
     pub(crate) fn feed_schedd(&mut self) -> Result<()> {
         self.timetable.handled.clear();
-        if !self.ready {
+        if !self.ready || self.stuck.is_some() {
             return Ok(());
         }
         for id in std::mem::take(&mut self.timetable.changed) {
+            if self.timetable.is_deaf_to(id) {
+                continue; // it will be told again
+            }
             let told = self.store.schedule(id).and_then(|s| match s {
                 Some(s) => self.set_of(&s),
                 None => Ok(None),
@@ -157,6 +219,13 @@ impl Engine {
                 }
                 Err(e) => self.schedule_rests(id, &e),
             }
+        }
+        if self.timetable.crossed == Crossed::Wanted {
+            self.timetable.crossed = Crossed::Asked;
+            for id in &self.timetable.crossing {
+                self.schedd.send(&ToSchedd::Drop { id: *id })?;
+            }
+            self.schedd.send(&ToSchedd::Ping { token: AGAIN })?;
         }
         let Some(after) = self.timetable.fed else {
             return Ok(());
@@ -184,33 +253,49 @@ impl Engine {
     /// What this turn wrote was not stored: schedd is to say it again.
     pub(crate) fn schedules_rest(&mut self) {
         let t = &mut self.timetable;
-        let all = std::mem::take(&mut t.handled).into_iter();
-        t.again.extend(all.chain(std::mem::take(&mut t.changed)));
-        if !t.again.is_empty() {
-            t.again_at.get_or_insert_with(|| Instant::now() + REST);
+        t.agrees = false;
+        if t.crossed == Crossed::Wanted {
+            t.crossed = Crossed::Yes;
+            t.again.append(&mut t.crossing);
         }
+        let handled = std::mem::take(&mut t.handled);
+        let changed = std::mem::take(&mut t.changed);
+        t.rest(handled.into_iter().chain(changed));
     }
 
     fn schedule_rests(&mut self, id: u64, e: &rusqlite::Error) {
         error!("cannot read schedule {id}: {e}");
-        self.timetable.again.insert(id);
-        self.timetable
-            .again_at
-            .get_or_insert_with(|| Instant::now() + REST);
+        self.timetable.rest([id]);
     }
 
     /// When schedd is to be told again of something.
     pub(crate) fn schedule_wait(&self) -> Option<Instant> {
-        self.timetable.again_at
+        let t = &self.timetable;
+        let can = self.stuck.is_none() && t.crossed == Crossed::Yes;
+        t.again_at.filter(|_| can)
     }
 
     /// That time has come.
     pub(crate) fn schedules_again(&mut self, now: Instant) {
-        let t = &mut self.timetable;
-        if t.again_at.is_some_and(|at| now >= at) {
+        if self.schedule_wait().is_some_and(|at| now >= at) {
+            let t = &mut self.timetable;
             t.again_at = None;
-            t.changed.append(&mut t.again);
+            t.crossing = std::mem::take(&mut t.again);
+            if !t.crossing.is_empty() {
+                t.crossed = Crossed::Wanted;
+            }
         }
+    }
+
+    /// schedd has forgotten what it was to forget, and is told again. `false`: it was not asked.
+    pub(crate) fn crossed(&mut self, token: u64) -> bool {
+        let t = &mut self.timetable;
+        let asked = token == AGAIN && t.crossed == Crossed::Asked;
+        if asked {
+            t.crossed = Crossed::Yes;
+            t.changed.append(&mut t.crossing);
+        }
+        asked
     }
 
     /// schedd said what an honest one does not say, or hardly ever: it is not done.
@@ -248,14 +333,19 @@ impl Engine {
         if self.ending {
             return Ok(()); // it will be told of again
         }
+        let t = &mut self.timetable;
+        if !self.store.takes_decisions() {
+            t.rest([id]);
+        }
+        if t.is_deaf_to(id) {
+            return Ok(()); // it will be told of again
+        }
         self.timetable.handled.insert(id);
         match self.occurrence_due(id, planned, more, until_ms) {
             Ok(None) => {}
             Ok(Some(wrong)) => {
                 if wrong == ledger::EARLY {
-                    self.timetable.again.insert(id);
-                    let at = Instant::now() + REST;
-                    self.timetable.again_at.get_or_insert(at);
+                    self.timetable.rest([id]);
                 }
                 return self.not_believed(id, planned, wrong);
             }

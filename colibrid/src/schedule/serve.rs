@@ -13,7 +13,7 @@ use super::ask::{refusal, Ask, List, Occurrences, Preview};
 use super::{ledger, views, zone_of};
 use crate::board::ask::time;
 use crate::board::Actor;
-use crate::engine::{Answer, Engine};
+use crate::engine::{Answer, Engine, Promise};
 use crate::request::Refusal;
 use crate::serve::unavailable;
 use crate::store::{DbResult, ScheduleRow};
@@ -81,6 +81,13 @@ impl Engine {
         actor: Actor,
         ask: Ask,
     ) -> Result<Option<Value>, Refusal> {
+        let looks = matches!(
+            ask,
+            Ask::List(_) | Ask::Get(_) | Ask::Preview(_) | Ask::Occurrences(_)
+        );
+        if let (false, Some(s)) = (looks, &self.stuck) {
+            return Err(s.refusal());
+        }
         let reply = match ask {
             Ask::Add(name, spec) => return self.add(client, id, actor, &name, &spec),
             Ask::List(l) => return self.list(client, id, &l),
@@ -97,11 +104,7 @@ impl Engine {
             Ask::Run(name) => self.run_schedule(actor, &name),
             Ask::Remove(name) => self.remove(&name),
         };
-        if matches!(&reply, Err(r) if r.code == "unavailable") && !self.ending {
-            // Half of it may have been written.
-            self.store.spoil();
-        }
-        reply.map(Some)
+        self.unless_half(reply).map(Some)
     }
 
     fn named(&self, name: &str) -> Result<ScheduleRow, Refusal> {
@@ -307,16 +310,19 @@ impl Engine {
     }
 
     fn conclude_question(&mut self, q: Question) {
-        let accepts = matches!(q.what, What::Add(_));
+        let promise = match q.what {
+            What::Add(_) => Promise::Accepted,
+            _ => Promise::Nothing,
+        };
         let outcome = match q.what {
-            What::Add(s) => self.added(*s, q.plans),
+            What::Add(s) => {
+                let added = self.added(*s, q.plans);
+                self.unless_half(added)
+            }
             What::Get(s) => self.shown(&s, q.plans),
             What::List(rows) => self.listed(&rows, q.plans),
             What::Preview(limit) => previewed(limit, q.plans),
         };
-        if accepts && matches!(&outcome, Err(r) if r.code == "unavailable") {
-            self.store.spoil();
-        }
         if let Some(c) = self.clients.get(q.client) {
             c.busy = false;
         }
@@ -325,7 +331,7 @@ impl Engine {
             client: q.client,
             id: q.id,
             outcome,
-            accepts,
+            promise,
         });
     }
 
@@ -334,6 +340,9 @@ impl Engine {
         if next.is_empty() {
             let message = "it would never come: its time or its end has passed";
             return Err(Refusal::new("bad-request", message));
+        }
+        if let Some(s) = &self.stuck {
+            return Err(s.refusal());
         }
         // Somebody may have been faster.
         self.may_add(&s.name)?;
@@ -346,7 +355,7 @@ impl Engine {
             role: "operator",
             uid: Some(s.by_uid),
         };
-        self.audit(actor, "add-schedule", object, None);
+        self.remember(actor, "add-schedule", object, None, false);
         let next: Vec<Value> = next.iter().map(views::planned).collect();
         Ok(json!({
             "schedule": s.name, "id": s.schedule, "says": s.spec.describe(), "next": next,

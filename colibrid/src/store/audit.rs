@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use super::pending::Sort;
 use super::{DbResult, Store};
 
 /// Entries are removed in lots, so that not every one pays for a removal.
@@ -62,30 +63,27 @@ pub struct AuditFilter<'a> {
 }
 
 impl Store {
-    /// Adds an entry and forgets what is older than the newest `keep`.
+    /// Adds an entry and forgets what is older than the newest `keep`. `done`: what it tells of
+    /// was done to a living run, which cannot be taken back.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn audit(&self, row: &NewAudit<'_>, keep: u64) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "INSERT INTO audit (at_ms, uid, role, command, object) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
-                row.at_ms,
-                row.uid,
-                row.role,
-                row.command,
-                row.object
-            ])?;
-        let entry = self.db.last_insert_rowid() as u64;
-        if entry.is_multiple_of(PRUNE_LOT) {
-            self.db
-                .prepare_cached("DELETE FROM audit WHERE entry <= ?1")?
-                .execute([entry.saturating_sub(keep)])?;
-        }
-        Ok(())
+    pub fn audit(&self, row: &NewAudit<'_>, keep: u64, done: bool) -> DbResult<()> {
+        let sort = if done {
+            Sort::Conclusion
+        } else {
+            Sort::Decision
+        };
+        self.write(
+            sort,
+            "INSERT INTO audit (at_ms, uid, role, command, object) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![row.at_ms, row.uid, row.role, row.command, row.object],
+        )?;
+        self.write(
+            sort,
+            "DELETE FROM audit WHERE entry <= (SELECT max(entry) FROM audit) / ?1 * ?1 - ?2",
+            params![PRUNE_LOT, keep],
+        )
     }
 
     /// Entries, newest first.

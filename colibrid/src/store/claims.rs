@@ -2,6 +2,7 @@
 
 use rusqlite::{params, OptionalExtension, Row};
 
+use super::pending::Sort;
 use super::{DbResult, Store};
 
 /// Tables of claims and of what is known of agents beyond the config. How many claims an agent holds
@@ -127,13 +128,11 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn add_claim(&self, c: &NewClaim<'_>) -> DbResult<u64> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "INSERT INTO claims (task, agent, run, by_uid, at_ms, lease_ms, until_ms)
+        self.write(
+            Sort::Decision,
+            "INSERT INTO claims (task, agent, run, by_uid, at_ms, lease_ms, until_ms)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute(params![
+            params![
                 c.task,
                 c.agent,
                 c.run,
@@ -141,7 +140,8 @@ impl Store {
                 c.at_ms,
                 c.lease_ms,
                 c.lease_ms.map(|l| c.at_ms.saturating_add(l)),
-            ])?;
+            ],
+        )?;
         Ok(self.db.last_insert_rowid() as u64)
     }
 
@@ -150,21 +150,35 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn save_claim(&self, c: &ClaimRow) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "UPDATE claims SET started_ms = ?2, until_ms = ?3, stop = ?4, ended_ms = ?5,
+        self.write(
+            Sort::Decision,
+            "UPDATE claims SET started_ms = ?2, until_ms = ?3, stop = ?4, ended_ms = ?5,
                  outcome = ?6 WHERE claim = ?1",
-            )?
-            .execute(params![
+            params![
                 c.claim,
                 c.started_ms,
                 c.until_ms,
                 c.stop,
                 c.ended_ms,
                 c.outcome
-            ])?;
+            ],
+        )?;
         Ok(())
+    }
+
+    /// Stores why the end of a claim's run is wanted: the first reason counts, but a cancellation
+    /// outweighs the others. It reads nothing, so that it can be kept and made later: the run is
+    /// being stopped already.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn want_end(&self, claim: u64, why: &str) -> DbResult<()> {
+        self.write(
+            Sort::Conclusion,
+            "UPDATE claims SET stop = ?2
+             WHERE claim = ?1 AND ended_ms IS NULL AND (stop IS NULL OR ?2 = 'cancel')",
+            params![claim, why],
+        )
     }
 
     /// One claim.
@@ -248,20 +262,12 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn save_agent(&self, agent: &str, a: &AgentRecord) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "INSERT INTO agents VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (agent)
+        self.write(
+            Sort::Decision,
+            "INSERT INTO agents VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (agent)
                  DO UPDATE SET paused = ?2, done = ?3, failed = ?4, cost_nano = ?5, seen_ms = ?6",
-            )?
-            .execute(params![
-                agent,
-                a.paused,
-                a.done,
-                a.failed,
-                a.cost_nano,
-                a.seen_ms
-            ])?;
+            params![agent, a.paused, a.done, a.failed, a.cost_nano, a.seen_ms],
+        )?;
         Ok(())
     }
 

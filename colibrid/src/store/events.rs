@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use super::pending::Sort;
 use super::{DbResult, Store};
 
 /// Events are removed in lots, so that not every insert pays for a removal.
@@ -28,14 +29,17 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn add_event(&self, seq: u64, run: u64, line: &str, keep: u64) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3)")?
-            .execute(params![seq, run, line])?;
+        self.write(
+            Sort::Event,
+            "INSERT INTO events VALUES (?1, ?2, ?3)",
+            params![seq, run, line],
+        )?;
         if seq.is_multiple_of(PRUNE_LOT) {
-            self.db
-                .prepare_cached("DELETE FROM events WHERE seq <= ?1")?
-                .execute([seq.saturating_sub(keep)])?;
+            self.write(
+                Sort::Event,
+                "DELETE FROM events WHERE seq <= ?1",
+                params![seq.saturating_sub(keep)],
+            )?;
         }
         Ok(())
     }

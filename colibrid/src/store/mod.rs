@@ -8,13 +8,15 @@
 mod audit;
 mod claims;
 mod events;
+mod evidence;
+mod pending;
 mod queue;
 mod runs;
 mod schedules;
 mod tasks;
 mod updates;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -23,10 +25,13 @@ use libcolibri::config::Paths;
 use libcolibri::error::{Fatal, Result};
 use libcolibri::formats::DATABASE as SCHEMA;
 use libcolibri::sys;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use pending::Sort;
 
 pub use audit::{AuditFilter, AuditRow, NewAudit};
 pub use claims::{AgentRecord, ClaimRow, NewClaim};
+pub use pending::can_wait;
 pub use runs::{AttemptRow, EndRow, NewRun, RunFilter, RunRow};
 pub use schedules::{OccurrenceRow, ScheduleRow, Stands};
 pub use tasks::{LogRow, NewTask, TaskFilter, TaskRow};
@@ -91,9 +96,20 @@ pub type DbResult<T> = std::result::Result<T, rusqlite::Error>;
 /// The open database.
 pub struct Store {
     db: Connection,
+    /// A transaction is open.
     open: Cell<bool>,
-    spoilt: Cell<bool>,
+    /// The last commit failed.
+    stuck: Cell<bool>,
+    /// A statement of this turn failed.
+    failed: RefCell<Option<rusqlite::Error>>,
+    /// Everything written since the last commit, and its size.
+    pending: RefCell<Vec<pending::Write>>,
+    kept: Cell<usize>,
 }
+
+/// A write that also draws randomness.
+const PRIME: &str = "INSERT INTO meta VALUES ('primed', randomblob(8))
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value;";
 
 fn fatal(path: &Path) -> impl Fn(rusqlite::Error) -> Fatal + '_ {
     move |e| Fatal::new(format!("cannot use {}: {e}", path.display()))
@@ -118,10 +134,17 @@ impl Store {
         let store = Store {
             db,
             open: Cell::new(false),
-            spoilt: Cell::new(false),
+            stuck: Cell::new(false),
+            failed: RefCell::new(None),
+            pending: RefCell::new(Vec::new()),
+            kept: Cell::new(0),
         };
         store.migrate().map_err(&fatal)?;
-        store.prime().map_err(&fatal)?;
+        match store.prime() {
+            // Living runs can be supervised meanwhile.
+            Err(e) if can_wait(&e) => store.prime_without_writing().map_err(&fatal)?,
+            other => other.map_err(&fatal)?,
+        }
         Ok(store)
     }
 
@@ -144,12 +167,21 @@ impl Store {
     /// One committed write that also draws randomness: opens the WAL, seeds the generator, syncs
     /// the directory.
     fn prime(&self) -> DbResult<()> {
-        self.db.execute_batch(
-            "BEGIN IMMEDIATE;
-             INSERT INTO meta VALUES ('primed', randomblob(8))
-               ON CONFLICT (key) DO UPDATE SET value = excluded.value;
-             COMMIT;",
-        )
+        let done = self
+            .db
+            .execute_batch(&format!("BEGIN IMMEDIATE; {PRIME} COMMIT;"));
+        if done.is_err() {
+            let _ = self.db.execute_batch("ROLLBACK");
+        }
+        done
+    }
+
+    /// The same on a disk that takes no writes, with a WAL that was there before: the store begins
+    /// stuck.
+    fn prime_without_writing(&self) -> DbResult<()> {
+        self.stuck.set(true);
+        self.db
+            .query_row("SELECT randomblob(8), count(*) FROM meta", [], |_| Ok(()))
     }
 
     /// Notes what the tasks' agents were computed from; whether that has changed.
@@ -157,15 +189,22 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn new_generation(&self, generation: u64) -> DbResult<bool> {
-        self.begin()?;
-        let changed = self
+        let now = generation.to_string();
+        let before: Option<String> = self
             .db
-            .prepare_cached(
-                "INSERT INTO meta VALUES ('generation', ?1) ON CONFLICT (key)
-                 DO UPDATE SET value = excluded.value WHERE value <> excluded.value",
-            )?
-            .execute([generation.to_string()])?;
-        Ok(changed > 0)
+            .prepare_cached("SELECT value FROM meta WHERE key = 'generation'")?
+            .query_row([], |r| r.get(0))
+            .optional()?;
+        if before.as_ref() == Some(&now) {
+            return Ok(false);
+        }
+        self.write(
+            Sort::Decision,
+            "INSERT INTO meta VALUES ('generation', ?1)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            &[&now],
+        )?;
+        Ok(true)
     }
 
     /// Makes sure that a transaction is open.
@@ -178,33 +217,6 @@ impl Store {
             self.open.set(true);
         }
         Ok(())
-    }
-
-    /// A part of what belongs together could not be written: the whole turn is not committed.
-    pub fn spoil(&self) {
-        self.spoilt.set(self.open.get());
-    }
-
-    /// Makes what was written since the last commit durable. Without a write it costs nothing.
-    ///
-    /// # Errors
-    /// When the disk refuses; then all of it is undone.
-    pub fn commit(&self) -> DbResult<()> {
-        let spoilt = self.spoilt.take();
-        if !self.open.replace(false) {
-            return Ok(());
-        }
-        let done = if spoilt {
-            let aborted = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT);
-            let why = "a part of it was refused".to_owned();
-            Err(rusqlite::Error::SqliteFailure(aborted, Some(why)))
-        } else {
-            self.db.execute_batch("COMMIT")
-        };
-        if done.is_err() {
-            let _ = self.db.execute_batch("ROLLBACK");
-        }
-        done
     }
 
     /// Before the end of the process: the WAL goes into the database.
@@ -260,6 +272,8 @@ fn settle(db: &Connection) -> DbResult<()> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
     db.pragma_update(None, "trusted_schema", false)?;
+    // Nothing is written before the commit, so nothing but the commit finds the disk full.
+    db.pragma_update(None, "cache_spill", false)?;
     db.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT, |_| Ok(()))?;
     let mut keep = 1;
     // At close SQLite would unlink the WAL by path, which it cannot do then.
@@ -356,28 +370,47 @@ mod tests {
 
     #[test]
     fn an_older_schema_is_carried_over_with_what_it_holds() {
-        let paths = scratch("older");
+        for version in 1..SCHEMA {
+            carried_over_from(version);
+        }
+    }
+
+    fn carried_over_from(version: i64) {
+        let paths = scratch(&format!("older-{version}"));
         let db = Connection::open(paths.database()).unwrap();
-        db.execute_batch(TABLES).unwrap();
+        for tables in &MIGRATIONS[..version as usize] {
+            db.execute_batch(&tables.concat()).unwrap();
+        }
         let run = "INSERT INTO runs (profile, agent, prompt, by_uid, created_ms, pane)
                    VALUES ('p', 'a', 'x', 1, 5, '{}')";
         db.execute(run, []).unwrap();
         let attempt = "INSERT INTO attempts (run, phase, started_ms) VALUES (1, 'ended', 5)";
         db.execute(attempt, []).unwrap();
-        db.pragma_update(None, "user_version", 1).unwrap();
+        db.pragma_update(None, "user_version", version).unwrap();
         drop(db);
         let store = Store::open(&paths).unwrap();
         assert_eq!(store.run(1).unwrap().unwrap().of_task, None);
         assert!(store.task_counts().unwrap().is_empty());
+        assert_eq!(store.count_schedules().unwrap(), 0);
     }
 
     #[test]
     fn what_belongs_together_is_stored_whole_or_not_at_all() {
         let store = Store::open(&scratch("spoilt")).unwrap();
+        let (old, attempt) = accept(&store);
+        store.commit().unwrap();
+        store.progress(old, attempt, 5, true, "{}").unwrap();
         accept(&store);
         store.spoil();
-        assert!(store.commit().is_err());
-        assert!(store.run(1).unwrap().is_none());
+        // Nothing more is decided in this turn; what is concluded is kept.
+        assert!(store.give_reason(1, "").is_ok() && store.new_generation(7).is_err());
+        store.end(old, attempt, 9, "{}").unwrap();
+        assert!(can_wait(&store.commit().unwrap_err()) && store.is_stuck());
+        store.give_up_decisions();
+        store.commit().unwrap();
+        let row = store.run(old).unwrap().unwrap();
+        assert_eq!((row.journal_seq, row.ended_ms), (5, Some(9)));
+        assert!(store.run(old + 1).unwrap().is_none());
         let (run, _) = accept(&store);
         store.commit().unwrap();
         assert!(store.run(run).unwrap().is_some());

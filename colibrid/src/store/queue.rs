@@ -2,6 +2,7 @@
 
 use rusqlite::{params, OptionalExtension, Row};
 
+use super::pending::Sort;
 use super::tasks::{strange, task_row, COLUMNS};
 use super::{DbResult, Store, TaskRow};
 use crate::board::fit::Head;
@@ -81,15 +82,33 @@ impl Store {
         rows.collect()
     }
 
+    /// Tasks that are held by a run that has ended, or that has its prompt while the task does not
+    /// say so: their moves were given up with a commit that failed.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn tasks_behind(&self) -> DbResult<Vec<TaskRow>> {
+        let mut stmt = self.db.prepare_cached(&format!(
+            "SELECT {COLUMNS} WHERE status IN ('claimed', 'started') AND EXISTS
+               (SELECT 1 FROM runs r JOIN attempts a ON a.run = r.run
+                WHERE r.run = tasks.run AND (r.ended_ms IS NOT NULL
+                  OR (a.prompted <> 0 AND tasks.status = 'claimed')))
+             ORDER BY task"
+        ))?;
+        let rows = stmt.query_map([], task_row)?;
+        rows.collect()
+    }
+
     /// `task` waits for the end of `needs`.
     ///
     /// # Errors
     /// When the database refuses.
     pub fn add_need(&self, task: u64, needs: u64) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached("INSERT INTO task_needs (task, needs) VALUES (?1, ?2)")?
-            .execute([task, needs])?;
+        self.write(
+            Sort::Decision,
+            "INSERT INTO task_needs (task, needs) VALUES (?1, ?2)",
+            params![task, needs],
+        )?;
         Ok(())
     }
 
@@ -111,10 +130,11 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn meet_needs(&self, needs: u64, done: bool) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached("UPDATE task_needs SET met = ?2 WHERE needs = ?1")?
-            .execute(params![needs, if done { 1 } else { 2 }])?;
+        self.write(
+            Sort::Decision,
+            "UPDATE task_needs SET met = ?2 WHERE needs = ?1",
+            params![needs, if done { 1 } else { 2 }],
+        )?;
         Ok(())
     }
 
@@ -129,13 +149,12 @@ impl Store {
         )?;
         let rows = stmt.query_map([limit], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
         let met = rows.collect::<DbResult<Vec<(u64, u64, bool)>>>()?;
-        if !met.is_empty() {
-            self.begin()?;
-        }
         for (task, needs, _) in &met {
-            self.db
-                .prepare_cached("DELETE FROM task_needs WHERE task = ?1 AND needs = ?2")?
-                .execute([task, needs])?;
+            self.write(
+                Sort::Decision,
+                "DELETE FROM task_needs WHERE task = ?1 AND needs = ?2",
+                params![task, needs],
+            )?;
         }
         Ok(met)
     }
@@ -146,7 +165,6 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn expire_tasks(&self, keep: u64) -> DbResult<()> {
-        self.begin()?;
         let mut stmt = self.db.prepare_cached(
             "SELECT task FROM tasks INDEXED BY tasks_ended
              WHERE ended_ms IS NOT NULL AND task <= (SELECT max(task) FROM tasks) - ?1
@@ -162,7 +180,7 @@ impl Store {
                 "DELETE FROM task_needs WHERE task = ?1",
                 "DELETE FROM tasks WHERE task = ?1",
             ] {
-                self.db.prepare_cached(sql)?.execute([task])?;
+                self.write(Sort::Decision, sql, params![task])?;
             }
         }
         Ok(())
@@ -174,7 +192,6 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn refit(&self, fits: impl Fn(&[String], Option<&str>) -> String) -> DbResult<usize> {
-        self.begin()?;
         let mut all = self.db.prepare(
             "SELECT task, capabilities, only_agent, fits FROM tasks WHERE ended_ms IS NULL",
         )?;
@@ -191,9 +208,11 @@ impl Store {
         }
         drop(rows);
         for (task, fits) in &changed {
-            self.db
-                .prepare_cached("UPDATE tasks SET fits = ?2 WHERE task = ?1")?
-                .execute(params![task, fits])?;
+            self.write(
+                Sort::Decision,
+                "UPDATE tasks SET fits = ?2 WHERE task = ?1",
+                params![task, fits],
+            )?;
         }
         Ok(changed.len())
     }
@@ -266,6 +285,57 @@ mod tests {
         assert!(store.queue_head("b").unwrap().is_none());
         store.refit(|_, _| "b".to_owned()).unwrap();
         assert_eq!(store.queue_heads().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_move_that_was_given_up_is_found_by_the_end_of_its_run() {
+        let store = Store::open(&scratch("behind")).unwrap();
+        let task = add(&store, "a", 0);
+        let accept = |of_task| {
+            let new = crate::store::NewRun {
+                profile: "p",
+                agent: "a",
+                prompt: "x",
+                by_uid: 1,
+                at_ms: 5,
+                pane: "{}",
+                of_task,
+            };
+            store.accept(&new).unwrap()
+        };
+        let (run, attempt) = accept(Some(task));
+        let claim = crate::store::NewClaim {
+            task,
+            agent: "a",
+            run: Some(run),
+            by_uid: None,
+            at_ms: 5,
+            lease_ms: None,
+        };
+        let mut t = store.task(task).unwrap().unwrap();
+        (t.status, t.run) = (Status::Claimed, Some(run));
+        t.claim = Some(store.add_claim(&claim).unwrap());
+        store.save_task(&t).unwrap();
+        accept(None);
+        store.commit().unwrap();
+        assert!(store.tasks_behind().unwrap().is_empty());
+        // The end of the run and the move that follows from it, in a commit that fails.
+        store.want_end(t.claim.unwrap(), "run").unwrap();
+        store.end(run, attempt, 9, "{}").unwrap();
+        end(&store, task);
+        store.spoil();
+        store.commit().unwrap_err();
+        store.give_up_decisions();
+        store.commit().unwrap();
+        let behind = store.tasks_behind().unwrap();
+        assert_eq!((behind.len(), behind[0].task), (1, task));
+        let c = store.claim(t.claim.unwrap()).unwrap().unwrap();
+        assert_eq!((c.stop.as_deref(), c.ended_ms), (Some("run"), None));
+        // Its run is not forgotten before.
+        assert!(store.expire(1).unwrap().is_empty());
+        t.claim = None;
+        store.save_task(&t).unwrap();
+        assert_eq!(store.expire(1).unwrap().len(), 1);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use libcolibri::msg::RunKey;
 use rusqlite::{params, OptionalExtension, Row};
 
+use super::pending::Sort;
 use super::{DbResult, Store};
 
 /// Runs that are forgotten at once; each end of a run forgets more than it adds.
@@ -142,13 +143,11 @@ impl Store {
     /// # Errors
     /// When the database refuses; then nothing is accepted.
     pub fn accept(&self, new: &NewRun<'_>) -> DbResult<(u64, u64)> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "INSERT INTO runs (profile, agent, prompt, by_uid, created_ms, pane, task)
+        self.write(
+            Sort::Decision,
+            "INSERT INTO runs (profile, agent, prompt, by_uid, created_ms, pane, task)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute(params![
+            params![
                 new.profile,
                 new.agent,
                 new.prompt,
@@ -156,13 +155,14 @@ impl Store {
                 new.at_ms,
                 new.pane,
                 new.of_task
-            ])?;
+            ],
+        )?;
         let run = self.db.last_insert_rowid() as u64;
-        self.db
-            .prepare_cached(
-                "INSERT INTO attempts (run, phase, started_ms) VALUES (?1, 'starting', ?2)",
-            )?
-            .execute(params![run, new.at_ms])?;
+        self.write(
+            Sort::Decision,
+            "INSERT INTO attempts (run, phase, started_ms) VALUES (?1, 'starting', ?2)",
+            params![run, new.at_ms],
+        )?;
         Ok((run, self.db.last_insert_rowid() as u64))
     }
 
@@ -179,13 +179,12 @@ impl Store {
         prompted: bool,
         pane: &str,
     ) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "UPDATE attempts SET journal_seq = ?2, prompted = ?3, phase = 'running'
+        self.write(
+            Sort::Conclusion,
+            "UPDATE attempts SET journal_seq = ?2, prompted = ?3, phase = 'running'
                  WHERE attempt = ?1 AND phase <> 'ended'",
-            )?
-            .execute(params![attempt, journal_seq, prompted])?;
+            params![attempt, journal_seq, prompted],
+        )?;
         self.save_pane(run, pane)
     }
 
@@ -194,10 +193,11 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn save_pane(&self, run: u64, pane: &str) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached("UPDATE runs SET pane = ?2 WHERE run = ?1")?
-            .execute(params![run, pane])?;
+        self.write(
+            Sort::Conclusion,
+            "UPDATE runs SET pane = ?2 WHERE run = ?1",
+            params![run, pane],
+        )?;
         Ok(())
     }
 
@@ -206,10 +206,11 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn opened(&self, attempt: u64, container: &str, monitor: u32) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached("UPDATE attempts SET container = ?2, monitor = ?3 WHERE attempt = ?1")?
-            .execute(params![attempt, container, monitor])?;
+        self.write(
+            Sort::Conclusion,
+            "UPDATE attempts SET container = ?2, monitor = ?3 WHERE attempt = ?1",
+            params![attempt, container, monitor],
+        )?;
         Ok(())
     }
 
@@ -218,10 +219,11 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn answer(&self, run: u64, text: &str) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached("UPDATE runs SET answer = ?2 WHERE run = ?1")?
-            .execute(params![run, text])?;
+        self.write(
+            Sort::Conclusion,
+            "UPDATE runs SET answer = ?2 WHERE run = ?1",
+            params![run, text],
+        )?;
         Ok(())
     }
 
@@ -230,10 +232,11 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn want_stop(&self, run: u64) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached("UPDATE runs SET wanted = 'stop' WHERE run = ?1")?
-            .execute([run])?;
+        self.write(
+            Sort::Conclusion,
+            "UPDATE runs SET wanted = 'stop' WHERE run = ?1",
+            params![run],
+        )?;
         Ok(())
     }
 
@@ -242,16 +245,13 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn result(&self, run: u64, end: &EndRow<'_>) -> DbResult<()> {
-        self.begin()?;
         let (lines, bytes, malformed) = end.stream;
-        self.db
-            .prepare_cached(
-                "UPDATE runs SET exit = ?2, proof = ?3, stderr = ?4, lines = ?5, bytes = ?6,
+        self.write(
+            Sort::Conclusion,
+            "UPDATE runs SET exit = ?2, proof = ?3, stderr = ?4, lines = ?5, bytes = ?6,
                  malformed = ?7 WHERE run = ?1",
-            )?
-            .execute(params![
-                run, end.exit, end.proof, end.stderr, lines, bytes, malformed
-            ])?;
+            params![run, end.exit, end.proof, end.stderr, lines, bytes, malformed],
+        )?;
         Ok(())
     }
 
@@ -260,28 +260,35 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn end(&self, run: u64, attempt: u64, at_ms: u64, pane: &str) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "UPDATE attempts SET phase = 'ended', ended_ms = ?2 WHERE attempt = ?1",
-            )?
-            .execute(params![attempt, at_ms])?;
-        self.db
-            .prepare_cached("UPDATE runs SET ended_ms = ?2, pane = ?3 WHERE run = ?1")?
-            .execute(params![run, at_ms, pane])?;
+        self.write(
+            Sort::Conclusion,
+            "UPDATE attempts SET phase = 'ended', ended_ms = ?2 WHERE attempt = ?1",
+            params![attempt, at_ms],
+        )?;
+        self.write(
+            Sort::Conclusion,
+            "UPDATE runs SET ended_ms = ?2, pane = ?3 WHERE run = ?1",
+            params![run, at_ms, pane],
+        )?;
         Ok(())
     }
 
-    /// Forgets the oldest ended runs beyond the newest `keep`, a lot at a time; returns what
-    /// was forgotten, so that the journals can follow.
+    /// Forgets the oldest ended runs beyond the newest `keep`, a lot at a time, except those whose
+    /// tasks have yet to be moved by their end; returns what was forgotten, so that the journals
+    /// can follow.
     ///
     /// # Errors
     /// When the database refuses.
     pub fn expire(&self, keep: u64) -> DbResult<Vec<RunKey>> {
-        self.begin()?;
+        if !self.takes_decisions() {
+            // What is kept has not happened yet there.
+            return Ok(Vec::new());
+        }
         let mut oldest = self.db.prepare_cached(
             "SELECT a.run, a.attempt FROM attempts a JOIN runs r ON r.run = a.run
              WHERE r.ended_ms IS NOT NULL AND r.run <= (SELECT max(run) FROM runs) - ?1
+               AND NOT EXISTS (SELECT 1 FROM tasks t
+                    WHERE t.task = r.task AND t.run = r.run AND t.claim IS NOT NULL)
              ORDER BY a.run LIMIT ?2",
         )?;
         let rows = oldest.query_map(params![keep, EXPIRE_LOT], |r| {
@@ -292,12 +299,12 @@ impl Store {
         })?;
         let gone = rows.collect::<DbResult<Vec<_>>>()?;
         for key in &gone {
-            self.db
-                .prepare_cached("DELETE FROM attempts WHERE attempt = ?1")?
-                .execute([key.attempt])?;
-            self.db
-                .prepare_cached("DELETE FROM runs WHERE run = ?1 AND NOT EXISTS (SELECT 1 FROM attempts WHERE run = ?1)")?
-                .execute([key.run])?;
+            self.write(
+                Sort::Decision,
+                "DELETE FROM attempts WHERE attempt = ?1",
+                params![key.attempt],
+            )?;
+            self.write(Sort::Decision, "DELETE FROM runs WHERE run = ?1 AND NOT EXISTS (SELECT 1 FROM attempts WHERE run = ?1)", params![key.run])?;
         }
         Ok(gone)
     }

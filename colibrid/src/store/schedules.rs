@@ -3,6 +3,7 @@
 use libcolibri::schedule::Schedule;
 use rusqlite::{params, OptionalExtension, Row};
 
+use super::pending::Sort;
 use super::{DbResult, Store};
 
 /// `high_ms` is the latest planned time that has a row: nothing before it is asked for again.
@@ -207,13 +208,11 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn add_schedule(&self, s: &mut ScheduleRow) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "INSERT INTO schedules (name, declared, spec, by_uid, created_ms, anchor_ms,
+        self.write(
+            Sort::Decision,
+            "INSERT INTO schedules (name, declared, spec, by_uid, created_ms, anchor_ms,
                  high_ms, next_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![
+            params![
                 s.name,
                 s.declared,
                 spec_text(&s.spec),
@@ -222,7 +221,8 @@ impl Store {
                 s.anchor_ms,
                 s.high_ms,
                 s.next_ms
-            ])?;
+            ],
+        )?;
         s.schedule = self.db.last_insert_rowid() as u64;
         Ok(())
     }
@@ -232,13 +232,11 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn save_schedule(&self, s: &ScheduleRow) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "UPDATE schedules SET declared = ?2, spec = ?3, anchor_ms = ?4, high_ms = ?5,
+        self.write(
+            Sort::Decision,
+            "UPDATE schedules SET declared = ?2, spec = ?3, anchor_ms = ?4, high_ms = ?5,
                  next_ms = ?6, paused = ?7, failures = ?8, retired_ms = ?9 WHERE schedule = ?1",
-            )?
-            .execute(params![
+            params![
                 s.schedule,
                 s.declared,
                 spec_text(&s.spec),
@@ -248,7 +246,8 @@ impl Store {
                 s.paused,
                 s.failures,
                 s.retired_ms
-            ])?;
+            ],
+        )?;
         Ok(())
     }
 
@@ -309,16 +308,14 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn save_occurrence(&self, o: &OccurrenceRow) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "INSERT INTO occurrences VALUES
+        self.write(
+            Sort::Decision,
+            "INSERT INTO occurrences VALUES
                  (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
                  ON CONFLICT (schedule, planned_ms, manual) DO UPDATE SET
                  status = ?5, why = ?6, reason = ?7, until_ms = ?8, fired_ms = ?10,
                  started_ms = ?11, ended_ms = ?12, task = ?13",
-            )?
-            .execute(params![
+            params![
                 o.schedule,
                 o.planned_ms,
                 o.manual,
@@ -332,7 +329,8 @@ impl Store {
                 o.started_ms,
                 o.ended_ms,
                 o.task
-            ])?;
+            ],
+        )?;
         Ok(())
     }
 
@@ -423,15 +421,14 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn expire_occurrences(&self, schedule: u64, keep: u64) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "DELETE FROM occurrences WHERE schedule = ?1
+        self.write(
+            Sort::Decision,
+            "DELETE FROM occurrences WHERE schedule = ?1
                  AND status NOT IN ('missed', 'waiting', 'fired') AND planned_ms <
                  (SELECT planned_ms FROM occurrences WHERE schedule = ?1
                   ORDER BY planned_ms DESC LIMIT 1 OFFSET ?2)",
-            )?
-            .execute(params![schedule, keep])?;
+            params![schedule, keep],
+        )?;
         Ok(())
     }
 }

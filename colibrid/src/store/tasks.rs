@@ -3,6 +3,7 @@
 use rusqlite::{params, OptionalExtension, Row};
 use serde_json::Value;
 
+use super::pending::Sort;
 use super::{DbResult, Store};
 use crate::board::lifecycle::Status;
 
@@ -266,16 +267,11 @@ impl Store {
     /// # Errors
     /// When the database refuses; then nothing is added.
     pub fn add_task(&self, t: &NewTask<'_>) -> DbResult<u64> {
-        self.begin()?;
         let due = [t.wait_until_ms, t.deadline_ms].into_iter().flatten().min();
-        self.db
-            .prepare_cached(
-                "INSERT INTO tasks (status, since_ms, title, description, capabilities, only_agent,
+        self.write(Sort::Decision, "INSERT INTO tasks (status, since_ms, title, description, capabilities, only_agent,
                  fits, priority, by_uid, created_ms, wait_until_ms, deadline_ms, due_ms, attempts,
                  retry_on, key, source)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?2, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-            )?
-            .execute(params![
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?2, ?10, ?11, ?12, ?13, ?14, ?15, ?16)", params![
                 t.status.as_str(),
                 t.at_ms,
                 t.title,
@@ -301,14 +297,12 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn save_task(&self, t: &TaskRow) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "UPDATE tasks SET status = ?2, since_ms = ?3, wait_until_ms = ?4, due_ms = ?5,
+        self.write(
+            Sort::Decision,
+            "UPDATE tasks SET status = ?2, since_ms = ?3, wait_until_ms = ?4, due_ms = ?5,
                  tries = ?6, agent = ?7, claim = ?8, run = ?9, reason = ?10, class = ?11,
                  summary = ?12, exit = ?13, usage = ?14, ended_ms = ?15 WHERE task = ?1",
-            )?
-            .execute(params![
+            params![
                 t.task,
                 t.status.as_str(),
                 t.since_ms,
@@ -324,8 +318,21 @@ impl Store {
                 t.exit,
                 t.usage,
                 t.ended_ms,
-            ])?;
+            ],
+        )?;
         Ok(())
+    }
+
+    /// Stores why a task is being cancelled whose run is being stopped already.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn give_reason(&self, task: u64, reason: &str) -> DbResult<()> {
+        self.write(
+            Sort::Conclusion,
+            "UPDATE tasks SET reason = ?2 WHERE task = ?1",
+            params![task, reason],
+        )
     }
 
     /// One task.
@@ -396,17 +403,16 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn log_task(&self, task: u64, l: &LogRow) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached(
-                "INSERT INTO task_log
+        self.write(
+            Sort::Decision,
+            "INSERT INTO task_log
                  (task, at_ms, before, after, by, by_uid, agent, claim, run, reason)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            )?
-            .execute(params![
+            params![
                 task, l.at_ms, l.moved.0, l.moved.1, l.by, l.by_uid, l.agent, l.claim, l.run,
                 l.reason
-            ])?;
+            ],
+        )?;
         Ok(())
     }
 

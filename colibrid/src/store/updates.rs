@@ -2,6 +2,7 @@
 
 use rusqlite::{params, OptionalExtension};
 
+use super::pending::Sort;
 use super::{DbResult, Store};
 
 /// Updates that are remembered, of all front ends.
@@ -34,25 +35,37 @@ impl Store {
             .optional()
     }
 
-    /// Remembers an update and forgets old ones.
+    /// Remembers an update and forgets old ones. `told`: an agent was told of it, which cannot be
+    /// taken back.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn add_update(&self, uid: u32, number: u64, at_ms: u64, reply: &str) -> DbResult<()> {
-        self.begin()?;
+    pub fn add_update(
+        &self,
+        uid: u32,
+        number: u64,
+        at_ms: u64,
+        reply: &str,
+        told: bool,
+    ) -> DbResult<()> {
+        let sort = if told {
+            Sort::Conclusion
+        } else {
+            Sort::Decision
+        };
         let number = i64::try_from(number).unwrap_or(i64::MAX);
-        self.db
-            .prepare_cached(
-                "INSERT INTO updates (by_uid, number, at_ms, reply) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![uid, number, at_ms, reply])?;
-        let entry = self.db.last_insert_rowid() as u64;
-        if entry.is_multiple_of(PRUNE_LOT) {
-            self.db
-                .prepare_cached("DELETE FROM updates WHERE entry <= ?1")?
-                .execute([entry.saturating_sub(KEEP)])?;
-        }
-        Ok(())
+        self.write(
+            sort,
+            "INSERT INTO updates (by_uid, number, at_ms, reply) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+            params![uid, number, at_ms, reply],
+        )?;
+        self.write(
+            sort,
+            "DELETE FROM updates
+             WHERE entry <= (SELECT max(entry) FROM updates) / ?1 * ?1 - ?2",
+            params![PRUNE_LOT, KEEP],
+        )
     }
 
     /// What is to be done has changed, before anybody began.
@@ -60,10 +73,11 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn rewrite_task(&self, task: u64, title: &str, description: &str) -> DbResult<()> {
-        self.begin()?;
-        self.db
-            .prepare_cached("UPDATE tasks SET title = ?2, description = ?3 WHERE task = ?1")?
-            .execute(params![task, title, description])?;
+        self.write(
+            Sort::Decision,
+            "UPDATE tasks SET title = ?2, description = ?3 WHERE task = ?1",
+            params![task, title, description],
+        )?;
         Ok(())
     }
 }

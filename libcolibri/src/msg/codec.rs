@@ -32,6 +32,7 @@ impl Wire for ToSpawnd {
             ToSpawnd::Signal { .. } => 3,
             ToSpawnd::Release { .. } => 4,
             ToSpawnd::Log => 5,
+            ToSpawnd::Survey { .. } => 6,
         }
     }
 
@@ -47,6 +48,7 @@ impl Wire for ToSpawnd {
             }
             ToSpawnd::Release { key } => key.put(w),
             ToSpawnd::Log => {}
+            ToSpawnd::Survey { token } => w.u64(*token),
         }
     }
 
@@ -68,6 +70,7 @@ impl Wire for ToSpawnd {
                 key: RunKey::get(r)?,
             },
             5 => ToSpawnd::Log,
+            6 => ToSpawnd::Survey { token: r.u64()? },
             k => return Err(WireError::Kind(k)),
         })
     }
@@ -88,6 +91,8 @@ impl Wire for FromSpawnd {
             FromSpawnd::Signalled { .. } => 5,
             FromSpawnd::Released { .. } => 6,
             FromSpawnd::Log => LOG,
+            FromSpawnd::Found { .. } => 8,
+            FromSpawnd::Surveyed { .. } => 9,
         }
     }
 
@@ -135,6 +140,16 @@ impl Wire for FromSpawnd {
                 w.u8(u8::from(*proven == Proven::Alive));
             }
             FromSpawnd::Log => {}
+            FromSpawnd::Found {
+                key,
+                monitor,
+                processes,
+            } => {
+                key.put(w);
+                w.u32(*monitor);
+                w.u32(*processes);
+            }
+            FromSpawnd::Surveyed { token } => w.u64(*token),
         }
     }
 
@@ -178,6 +193,12 @@ impl Wire for FromSpawnd {
                 },
             },
             LOG => FromSpawnd::Log,
+            8 => FromSpawnd::Found {
+                key: RunKey::get(r)?,
+                monitor: r.u32()?,
+                processes: r.u32()?,
+            },
+            9 => FromSpawnd::Surveyed { token: r.u64()? },
             k => return Err(WireError::Kind(k)),
         })
     }
@@ -332,6 +353,13 @@ mod tests {
             kill: Kill::Kill,
         });
         round_trip(ToSpawnd::Release { key: KEY });
+        round_trip(ToSpawnd::Survey { token: u64::MAX });
+        round_trip(FromSpawnd::Surveyed { token: 7 });
+        round_trip(FromSpawnd::Found {
+            key: KEY,
+            monitor: 7,
+            processes: u32::MAX,
+        });
         round_trip(FromSpawnd::Ready {
             generation: 1,
             profiles: 2,

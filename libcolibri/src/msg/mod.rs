@@ -97,6 +97,12 @@ pub enum ToSpawnd {
         /// Which.
         key: RunKey,
     },
+    /// Say what the kernel knows of every run that left a trace: one [`FromSpawnd::Found`] each,
+    /// then [`FromSpawnd::Surveyed`]. Changes nothing.
+    Survey {
+        /// Comes back.
+        token: u64,
+    },
 }
 
 /// Why spawnd did not start a run.
@@ -173,6 +179,21 @@ pub enum FromSpawnd {
         key: RunKey,
         /// Whether the tree is proven dead.
         proven: Proven,
+    },
+    /// Part of the answer to `Survey`: a run that is remembered here, or has a note or a socket.
+    Found {
+        /// Which.
+        key: RunKey,
+        /// Process id of its living monitor; 0 when there is none.
+        monitor: u32,
+        /// Living processes of the run besides the monitor; of a run without a monitor, 1 when
+        /// its container is not empty.
+        processes: u32,
+    },
+    /// The end of the answer to `Survey`.
+    Surveyed {
+        /// The token of the request.
+        token: u64,
     },
 }
 

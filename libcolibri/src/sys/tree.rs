@@ -36,6 +36,14 @@ pub fn count_tree(root_pid: i32) -> io::Result<u32> {
     system::count_tree(root_pid)
 }
 
+/// [`count_tree`] for many at once; `None` for those that do not exist or cannot be asked.
+///
+/// Linux goes through `/proc` once for all of them.
+#[must_use]
+pub fn count_trees(roots: &[i32]) -> Vec<Option<u32>> {
+    system::count_trees(roots)
+}
+
 fn checked(pid: i32) -> io::Result<()> {
     if pid <= 0 {
         return Err(nix::errno::Errno::ESRCH.into());

@@ -164,6 +164,40 @@ fn an_agent_exits_while_nobody_is_there() {
 }
 
 #[test]
+fn killed_between_the_last_word_and_the_proof() {
+    let (scratch, setup, mut steps) = with_steps();
+    let mut suite = Suite::start_in(scratch, setup);
+    for which in WHICH {
+        let mut client = suite.client();
+        client.subscribe(None);
+        let run = client.spawn_agent("steps", "go");
+        client.wait_state(run, "working");
+        // Without spawnd nothing is proven.
+        let spawnd = Parts::below(suite.pid()).expect("three daemons").spawnd;
+        procs::signal(spawnd, Signal::SIGSTOP);
+        steps.settle();
+        steps.exit(0);
+        must("the last word to be stored", LONG, || {
+            let row = client.call(json!({"cmd": "get-run", "run": run}));
+            assert_eq!(row["ended"], false, "{row}");
+            row["proof"].is_string().then_some(())
+        });
+        // A stopped process does not see the end of its channel.
+        kill_parts(&mut suite, &[which, &[1]].concat());
+        suite.launch();
+        let log = log_until_ended(&mut suite.client(), run);
+        once(&log, run, 0);
+        let ended = of(&log, run, "ended")[0];
+        assert_eq!(
+            (&ended["state"], &ended["reason"]),
+            (&json!("done"), &json!(null))
+        );
+        assert_eq!(ended["exit"], json!({"how": "code", "value": 0}));
+        assert!(ended["proof"].is_string(), "{ended}");
+    }
+}
+
+#[test]
 fn killed_while_stopping() {
     let scratch = Scratch::new();
     let (mut profile, traces) = hostile(&scratch, "deaf", "rpc", &["ignore-term"]);

@@ -1,7 +1,11 @@
 //! The life of a suite and of its runs: starting, stopping, being killed, going on.
 
 mod adoption;
+mod crash;
+mod explain;
+mod idle;
 mod journal;
 mod start;
 mod stop;
 mod suite;
+mod upgrade;

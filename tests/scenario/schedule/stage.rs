@@ -6,11 +6,13 @@ use colibri_tests::client::Client;
 use colibri_tests::suite::{Setup, Suite};
 use colibri_tests::wait::LONG;
 use jiff::Timestamp;
+use nix::unistd::geteuid;
 use serde_json::{json, Value};
 
 /// An agent that nobody but the test speaks for; `more` is the end of the config.
 pub fn suite(more: &str) -> (Suite, Client) {
-    let agent = "[agent.hand]\nusers = [\"uid:0\"]\nruns = 1000\n";
+    let me = geteuid();
+    let agent = format!("[agent.hand]\nusers = [\"uid:{me}\"]\nruns = 1000\n");
     let suite = Suite::start(Setup {
         more: format!("{agent}{more}"),
         ..Setup::default()

@@ -3,5 +3,7 @@
 
 #[cfg(target_os = "linux")]
 mod false_time;
+mod forged;
 mod holdings;
 mod liars;
+mod signals;

@@ -19,8 +19,6 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::ffi;
-/// Room for the kernel's explanation of a failed call (`errmsg`).
-const MESSAGE_SIZE: usize = 256;
 /// Room for a jail's path (`MAXPATHLEN`).
 const PATH_SIZE: usize = 1024;
 
@@ -53,13 +51,13 @@ impl Parameters {
         Ok(self.add(name, Value::Bytes(text.into_bytes_with_nul())))
     }
 
-    /// Calls the kernel; on failure its own words, if it has any, go into the error.
+    /// Calls the kernel. Its own words about a failure (`errmsg`) are not asked for: what crosses
+    /// from the launcher to the journal is a number.
     fn call(
         &mut self,
         function: unsafe extern "C" fn(*mut libc::iovec, libc::c_uint, libc::c_int) -> libc::c_int,
         flags: libc::c_int,
     ) -> io::Result<i32> {
-        self.add("errmsg", Value::Bytes(vec![0; MESSAGE_SIZE]));
         let mut list = Vec::with_capacity(self.0.len() * 2);
         for (name, value) in &mut self.0 {
             list.push(piece(name.as_mut_ptr().cast(), name.len()));
@@ -72,14 +70,7 @@ impl Parameters {
         let length = libc::c_uint::try_from(list.len()).map_err(|_| Errno::EINVAL)?;
         // SAFETY: each piece describes memory that `self` owns and does not touch during the call.
         let result = unsafe { function(list.as_mut_ptr(), length, flags) };
-        let reason = Errno::result(result);
-        let Some((_, Value::Bytes(message))) = self.0.pop() else {
-            unreachable!("the message was added last");
-        };
-        match reason {
-            Ok(jid) => Ok(jid),
-            Err(e) => Err(explained(e, &message)),
-        }
+        Ok(Errno::result(result)?)
     }
 
     fn int(&self, name: &str) -> Option<libc::c_int> {
@@ -104,18 +95,6 @@ fn piece(base: *mut libc::c_void, length: usize) -> libc::iovec {
         iov_base: base,
         iov_len: length,
     }
-}
-
-fn explained(reason: Errno, message: &[u8]) -> io::Error {
-    let text = message.split(|byte| *byte == 0).next().unwrap_or_default();
-    if text.is_empty() {
-        return reason.into();
-    }
-    let kind = io::Error::from(reason).kind();
-    io::Error::new(
-        kind,
-        format!("{} ({reason})", String::from_utf8_lossy(text)),
-    )
 }
 
 /// What a new jail looks like. The rest is FreeBSD's default, which for a jail means: no raw

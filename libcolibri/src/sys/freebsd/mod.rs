@@ -14,7 +14,7 @@ pub(super) use process::{
     thread_count, to_rlim, ProcessHandle,
 };
 pub(super) use rctl::{accounting, forget_limits};
-pub(super) use tree::{available_container, count_tree, signal_tree};
+pub(super) use tree::{available_container, count_tree, count_trees, signal_tree};
 
 use std::ffi::CStr;
 use std::io;

@@ -63,6 +63,10 @@ pub(in crate::sys) fn count_tree(root: i32) -> io::Result<u32> {
     }
 }
 
+pub(in crate::sys) fn count_trees(roots: &[i32]) -> Vec<Option<u32>> {
+    roots.iter().map(|root| count_tree(*root).ok()).collect()
+}
+
 pub(in crate::sys) fn available_container(root: bool) -> Container {
     match root && jail::permitted() {
         true => Container::Jail,

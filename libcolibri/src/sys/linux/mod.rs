@@ -13,7 +13,7 @@ pub(super) use process::{
     become_reaper, boot_id, die_with_parent, no_new_privs, not_traceable, process_start, set_title,
     thread_count, to_rlim, ProcessHandle,
 };
-pub(super) use tree::{available_container, count_tree, signal_tree};
+pub(super) use tree::{available_container, count_tree, count_trees, signal_tree};
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};

@@ -20,10 +20,12 @@ const MAX_PASSES: usize = 64;
 /// One process for ever: id and start.
 type Identity = (i32, u64);
 
-/// All living (not zombie) descendants of `root`.
-fn descendants(root: i32) -> io::Result<Vec<Identity>> {
-    Stat::read(root)?;
-    let mut children: HashMap<i32, Vec<(i32, Stat)>> = HashMap::new();
+/// Children by parent.
+type Children = HashMap<i32, Vec<(i32, Stat)>>;
+
+/// All processes as they are now.
+fn all_children() -> io::Result<Children> {
+    let mut children = Children::new();
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|n| n.parse::<i32>().ok()) else {
@@ -34,6 +36,17 @@ fn descendants(root: i32) -> io::Result<Vec<Identity>> {
             children.entry(stat.ppid).or_default().push((pid, stat));
         }
     }
+    Ok(children)
+}
+
+/// All living (not zombie) descendants of `root`.
+fn descendants(root: i32) -> io::Result<Vec<Identity>> {
+    Stat::read(root)?;
+    Ok(below(root, &mut all_children()?))
+}
+
+/// The living descendants of `root`; they are taken out of `children`.
+fn below(root: i32, children: &mut Children) -> Vec<Identity> {
     // Each process is listed under one parent and taken from the map once: no cycle can hold this up.
     let mut todo = vec![root];
     let mut found = Vec::new();
@@ -45,7 +58,7 @@ fn descendants(root: i32) -> io::Result<Vec<Identity>> {
             }
         }
     }
-    Ok(found)
+    found
 }
 
 /// Signals exactly the process of that identity; `false` if it has ended.
@@ -114,6 +127,17 @@ pub(in crate::sys) fn signal_tree(
 
 pub(in crate::sys) fn count_tree(root: i32) -> io::Result<u32> {
     Ok(u32::try_from(descendants(root)?.len()).unwrap_or(u32::MAX))
+}
+
+pub(in crate::sys) fn count_trees(roots: &[i32]) -> Vec<Option<u32>> {
+    let Ok(mut children) = all_children() else {
+        return vec![None; roots.len()];
+    };
+    let count = |root: &i32| {
+        Stat::read(*root).ok()?;
+        u32::try_from(below(*root, &mut children).len()).ok()
+    };
+    roots.iter().map(count).collect()
 }
 
 pub(in crate::sys) fn available_container(root: bool) -> Container {

@@ -1,0 +1,78 @@
+//! What the kernel knows of every run that left a trace here, for colibrid to compare with what it
+//! believes. Looks only: nothing is signalled, removed or remembered.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use libcolibri::msg::{FromSpawnd, RunKey};
+use libcolibri::sys::{self, cell};
+
+use crate::notes::Note;
+use crate::release::Monitor;
+use crate::table::Table;
+
+/// A run that may be there: its monitor and, where the launcher came that far, its note.
+type Trace = (Option<Monitor>, Option<Note>);
+
+/// One [`FromSpawnd::Found`] for each run that is remembered, or has a note or a socket, in the
+/// order of their numbers.
+#[must_use]
+pub fn survey(table: &Table, known: &HashMap<RunKey, Monitor>) -> Vec<FromSpawnd> {
+    let traces = traces(table, known);
+    let alive: Vec<(RunKey, i32)> = traces
+        .iter()
+        .filter_map(|(key, (monitor, _))| Some((*key, monitor.filter(Monitor::is_alive)?.pid)))
+        .collect();
+    let pids: Vec<i32> = alive.iter().map(|(_, pid)| *pid).collect();
+    let counts = sys::count_trees(&pids);
+    let alive: HashMap<RunKey, (i32, u32)> = alive
+        .into_iter()
+        .zip(counts)
+        .map(|((key, pid), count)| (key, (pid, count.unwrap_or(0))))
+        .collect();
+    let found = traces.into_iter().map(|(key, (_, note))| {
+        let (monitor, processes) = match alive.get(&key) {
+            Some((pid, count)) => (pid.unsigned_abs(), *count),
+            None => (0, u32::from(note.is_some_and(|n| left_behind(&n)))),
+        };
+        FromSpawnd::Found {
+            key,
+            monitor,
+            processes,
+        }
+    });
+    found.collect()
+}
+
+fn traces(table: &Table, known: &HashMap<RunKey, Monitor>) -> BTreeMap<RunKey, Trace> {
+    let mut all: BTreeMap<RunKey, Trace> =
+        known.iter().map(|(k, m)| (*k, (Some(*m), None))).collect();
+    let notes = table.paths.notes();
+    let stems = names(&notes, "").chain(names(&table.paths.run_sockets(), ".sock"));
+    for key in stems {
+        all.entry(key).or_default();
+    }
+    for (key, (monitor, note)) in &mut all {
+        // An unreadable one is a trace without a monitor: colibrid says so.
+        *note = Note::load(&notes, &key.stem()).ok().flatten();
+        if let (None, Some(n)) = (&monitor, &note) {
+            *monitor = Some(n.monitor());
+        }
+    }
+    all
+}
+
+/// The runs that files in a directory are named after.
+fn names(dir: &Path, suffix: &'static str) -> impl Iterator<Item = RunKey> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(move |e| {
+        let name = e.file_name();
+        RunKey::from_stem(name.to_str()?.strip_suffix(suffix)?)
+    })
+}
+
+/// Whether something lives in the container of a run whose monitor is dead.
+fn left_behind(note: &Note) -> bool {
+    note.is_of_this_boot() && !cell::is_empty(&note.trace).unwrap_or(false)
+}

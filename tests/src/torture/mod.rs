@@ -1,0 +1,9 @@
+//! Fault injection: a plan made from a seed, played against a real suite, and everything that has
+//! to be true afterwards. `colibri-torture` is the program.
+
+pub mod book;
+pub mod follow;
+pub mod plan;
+pub mod round;
+pub mod verdict;
+pub mod world;
