@@ -146,7 +146,7 @@ ctl status
 
 # tree PID: the process and all that descend from it.
 tree() {
-	ps -axo pid=,ppid= | awk -v top="$1" '
+	ps -axo pid= -o ppid= | awk -v top="$1" '
 		{ parent[$1] = $2 }
 		END {
 			for (pid in parent) {

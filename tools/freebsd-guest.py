@@ -27,6 +27,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -247,6 +248,8 @@ def main():
     args = parser.parse_args()
     if not os.environ.get("COLIBRI_FREEBSD_IMAGE"):
         parser.error("COLIBRI_FREEBSD_IMAGE is not set")
+    # So that the guest goes, too, when this is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work = tempfile.mkdtemp(prefix="colibri-guest.")
     try:
         return run(args, work)

@@ -25,13 +25,16 @@ impl Descriptors {
     /// Of a process that is about to be confined and holds `base` besides clients and monitors.
     #[must_use]
     pub fn new(base: usize) -> Descriptors {
-        let hard = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard);
+        // The system's type has a sign on FreeBSD and none on Linux.
+        let hard = getrlimit(Resource::RLIMIT_NOFILE)
+            .ok()
+            .and_then(|(_, hard)| usize::try_from(hard).ok());
         let own = policy::COLIBRID
             .limits
             .iter()
             .find(|l| l.resource == Resource::RLIMIT_NOFILE)
-            .map_or(u64::MAX, |l| l.value);
-        let limit = usize::try_from(hard.min(own)).unwrap_or(usize::MAX);
+            .and_then(|l| usize::try_from(l.value).ok());
+        let limit = hard.into_iter().chain(own).min().unwrap_or(usize::MAX);
         Descriptors { limit, base }
     }
 }

@@ -179,8 +179,13 @@ impl Engine {
 
     /// Emits an event about a living run, now.
     pub(crate) fn tell(&mut self, run: u64, kind: &'static str, fields: Value) {
+        self.tell_at(run, sys::wall_ms(), kind, fields);
+    }
+
+    /// The same of a moment that is in the pane, too.
+    fn tell_at(&mut self, run: u64, at_ms: u64, kind: &'static str, fields: Value) {
         if let Some(l) = self.runs.get(&run) {
-            let event = Event::new(run, l.key.attempt, sys::wall_ms(), kind, fields);
+            let event = Event::new(run, l.key.attempt, at_ms, kind, fields);
             self.emit(&event.of_task(l.task.as_ref()));
         }
     }
@@ -366,13 +371,14 @@ impl Engine {
             }
             Effect::Release => self.out.push_back(Out::Spawnd(ToSpawnd::Release { key })),
             Effect::NoteLost => {
-                l.pane.lost(sys::wall_ms());
+                let now = sys::wall_ms();
+                l.pane.lost(now);
                 let (pane, fields) = (l.pane.stored(), l.pane.state_fields());
                 info!("run {run}: its monitor is lost");
                 self.concluded = true;
                 let stored = self.store.save_pane(run, &pane);
                 self.note_db(stored);
-                self.tell(run, "state", fields);
+                self.tell_at(run, now, "state", fields);
             }
             Effect::Finish => self.finish(run),
         }
@@ -382,10 +388,11 @@ impl Engine {
     pub(crate) fn not_started(&mut self, key: RunKey, why: &str) {
         self.if_current(key, |e| {
             if let Some(l) = e.runs.get_mut(&key.run) {
-                l.pane.not_started(why, sys::wall_ms());
+                let now = sys::wall_ms();
+                l.pane.not_started(why, now);
                 let fields = l.pane.state_fields();
                 info!("run {}: {why}", key.run);
-                e.tell(key.run, "state", fields);
+                e.tell_at(key.run, now, "state", fields);
             }
             e.happened(key.run, Happened::Refused);
         });

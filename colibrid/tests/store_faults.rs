@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use colibrid::store::{can_wait, NewRun, Store};
 use libcolibri::config::Paths;
-use nix::sys::resource::{getrlimit, setrlimit, Resource};
+use nix::sys::resource::{getrlimit, rlim_t, setrlimit, Resource};
 
 fn paths(dir: &Path) -> Paths {
     let paths = Paths {
@@ -28,7 +28,8 @@ fn paths(dir: &Path) -> Paths {
 /// Files of this process may grow to `size` bytes and no further.
 fn limit(size: u64) {
     let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).expect("the limit");
-    setrlimit(Resource::RLIMIT_FSIZE, size.min(hard), hard).expect("set");
+    let size = rlim_t::try_from(size).expect("fits").min(hard);
+    setrlimit(Resource::RLIMIT_FSIZE, size, hard).expect("set");
 }
 
 fn accept(store: &Store, prompt: &str) -> (u64, u64) {

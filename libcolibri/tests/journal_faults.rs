@@ -12,7 +12,7 @@ use std::sync::Arc;
 use libcolibri::journal::{Journal, Reader};
 use libcolibri::record::{Entry, Record};
 use libcolibri::state::{Phase, State};
-use nix::sys::resource::{getrlimit, setrlimit, Resource};
+use nix::sys::resource::{getrlimit, rlim_t, setrlimit, Resource};
 
 /// A small generator of numbers: the same ones each time.
 struct Rng(u64);
@@ -48,7 +48,8 @@ impl Rng {
 /// Files of this process may grow to `size` bytes and no further.
 fn limit(size: u64) {
     let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).expect("the limit");
-    setrlimit(Resource::RLIMIT_FSIZE, size.min(hard), hard).expect("set");
+    let size = rlim_t::try_from(size).expect("fits").min(hard);
+    setrlimit(Resource::RLIMIT_FSIZE, size, hard).expect("set");
 }
 
 fn read(path: &PathBuf) -> Vec<Entry> {

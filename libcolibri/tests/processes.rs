@@ -80,7 +80,7 @@ fn exec_by_path() {
 }
 
 fn exec_fails() {
-    let error = sys::exec_path(c"/nonexistent/colibri", &[], &[]);
+    let error = sys::exec_path(c"/nonexistent/colibri", &[c"x".into()], &[]);
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
     let error = sys::exec_path(c"/", &[c"x".into()], &[]);
     assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);

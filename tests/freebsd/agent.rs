@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use colibri_tests::suite::{is_root, Profile, Scratch};
+use colibri_tests::suite::{is_root, Profile, Scratch, Suite};
 
 /// Whether this is root, without whom there are no jails; says so where not.
 pub fn root() -> bool {
@@ -85,6 +85,13 @@ impl Root {
     pub fn line(&self) -> String {
         format!("root = \"{}\"", self.0.display())
     }
+}
+
+/// What the name of every jail of a suite begins with.
+pub fn prefix(suite: &Suite) -> String {
+    let run_dir = suite.dir().join("run");
+    let hash = libcolibri::config::hash(run_dir.as_os_str().as_encoded_bytes());
+    format!("colibri-{:08x}-", hash as u32)
 }
 
 /// Names of the jails that there are, dying ones left out.

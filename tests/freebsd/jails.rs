@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::agent::{jails, root, script, Root};
+use super::agent::{jails, prefix, root, script, Root};
 use colibri_tests::agents::recorded;
 use colibri_tests::procs;
 use colibri_tests::suite::{program, Scratch, Setup, Suite};
@@ -41,15 +41,9 @@ fn begin(suite: &Suite, profile: &str, parent: &str) -> (u64, i32, String) {
     let started = client.wait_event(run, "its monitor", |e| e["kind"] == "started");
     let monitor = i32::try_from(started["monitor"].as_i64().expect("pid")).expect("fits");
     client.wait_state(run, "working");
-    // Between the two is what tells suites apart.
-    let ours = |j: &String| {
-        j.starts_with(&format!("{parent}colibri-")) && j.ends_with(&format!("-{run}-{run}"))
-    };
-    let before: Vec<String> = jails().into_iter().filter(ours).collect();
-    let [name] = &before[..] else {
-        panic!("{before:?} instead of one jail of {run}");
-    };
-    (run, monitor, name.clone())
+    let name = format!("{parent}{}{run}-{run}", prefix(suite));
+    assert!(jails().contains(&name), "{name} is not in {:?}", jails());
+    (run, monitor, name)
 }
 
 #[track_caller]
@@ -57,6 +51,14 @@ fn is_gone(name: &str) {
     must("the jail's end", LONG, || {
         (!jails().iter().any(|j| j == name)).then_some(())
     });
+}
+
+/// How many runs have their TMPDIR in that root. The working directory lies there, too.
+fn tmpdirs(root: &Path) -> usize {
+    let names = std::fs::read_dir(root.join("tmp")).expect("tmp").flatten();
+    names
+        .filter(|e| !e.file_name().to_string_lossy().contains("test"))
+        .count()
 }
 
 const LOOK: &str = "echo level $(sysctl -n kern.securelevel) procs $(ps -ax -o comm= | sort -u | tr '\\n' ' ')tmp $TMPDIR";
@@ -116,7 +118,7 @@ fn a_root_of_its_own_is_all_that_the_agent_sees() {
         !text.contains("etc") && !text.contains("colibri.sock"),
         "{text}"
     );
-    let left = || std::fs::read_dir(root.0.join("tmp")).expect("tmp").count();
+    let left = || tmpdirs(&root.0);
     assert_eq!(left(), 0, "its TMPDIR is left");
     // The same when it is stopped.
     let (run, _, name) = begin(&suite, "sleep", "");
@@ -212,8 +214,7 @@ fn a_named_jail_gets_a_child_for_each_run_and_outlives_it() {
         jails().contains(&"colibritest".to_owned()),
         "the parent is gone"
     );
-    let left = std::fs::read_dir(root.0.join("tmp")).expect("tmp").count();
-    assert_eq!(left, 0, "a TMPDIR is left");
+    assert_eq!(tmpdirs(&root.0), 0, "a TMPDIR is left");
 }
 
 #[test]

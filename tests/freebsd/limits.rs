@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::agent::{root, script};
+use super::agent::{prefix, root, script};
 use colibri_tests::suite::{Profile, Scratch, Setup, Suite};
 use serde_json::{json, Value};
 
@@ -37,10 +37,10 @@ fn run(suite: &Suite, name: &str) -> Value {
 
 /// No rule of a run outlives it.
 #[track_caller]
-fn no_rules() {
+fn no_rules(suite: &Suite) {
     let out = Command::new("/usr/bin/rctl").output().expect("rctl");
     let rules = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(!rules.contains("colibri-"), "{rules}");
+    assert!(!rules.contains(&prefix(suite)), "{rules}");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn memory_is_limited_for_the_run() {
     // The shell inside is killed; the script goes on with nothing to say.
     let row = run(&suite, "eats");
     assert_eq!(row["ended"], true, "{row}");
-    no_rules();
+    no_rules(&suite);
 }
 
 #[test]
@@ -95,5 +95,5 @@ fn processes_are_limited_for_the_run() {
     assert_eq!(ended["proof"], "kernel", "{ended}");
     let mine = colibri_tests::procs::table();
     assert!(!mine.iter().any(|p| p.title == "sleep 1000"), "{mine:?}");
-    no_rules();
+    no_rules(&suite);
 }

@@ -17,7 +17,7 @@ usage() { sed -n '/^#   /s/^#   //p' "$0" >&2; exit 2; }
 
 while getopts d:u option; do
 	case $option in
-	d) dest=${OPTARG%/}; [ -n "$dest" ] || usage ;;
+	d) [ -n "$OPTARG" ] || usage; dest=${OPTARG%/}; dest=${dest:-/.} ;;
 	u) remove=1 ;;
 	*) usage ;;
 	esac
@@ -99,8 +99,8 @@ fi
 say "$(/usr/local/sbin/colibri-ctl --version) is installed."
 case $(status) in
 *'is running as'*)
-	say 'The version that runs is still the old one: service colibrid restart'
-	say 'takes the new one, and the runs go on.' ;;
+	say 'The suite that runs was started before: service colibrid restart takes the'
+	say 'installed programs, and the runs go on.' ;;
 *)
 	say 'What is left to do:'
 	say '  a user for the agents          /usr/local/libexec/colibri/colibri-setup -a pi'

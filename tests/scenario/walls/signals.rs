@@ -8,7 +8,7 @@ use serde_json::json;
 /// Signals its parent, the first process and everything there is, and then exits with 5.
 const SCRIPT: &str =
     "cat >/dev/null; for s in STOP TERM KILL; do kill -$s $PPID; kill -$s 1; done; \
-                      trap '' TERM; kill -TERM -1; kill -KILL -1; exit 5";
+                      trap '' TERM; kill -s TERM -- -1; kill -s KILL -- -1; exit 5";
 
 #[test]
 fn an_agent_that_kills_everything_ends_only_itself() {
