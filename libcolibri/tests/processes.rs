@@ -226,6 +226,8 @@ fn hidden_tree(writer: PipeWriter) -> i32 {
     let (mut ready, told) = io::pipe().unwrap();
     let reaper = child(|| {
         sys::become_reaper().unwrap();
+        // For all of them, and before any says that it is there.
+        sys::ignore_signals(&[Signal::SIGTERM]).unwrap();
         let lives = || {
             (&told).write_all(b"x").unwrap();
             live_on()

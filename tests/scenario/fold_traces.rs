@@ -5,6 +5,7 @@
 //! layout (`<version>/<scenario>.jsonl[.gz]`, `expected.tsv`, `index.tsv`) all of that is run too.
 
 use colibri_tests::pi::fixtures;
+use colibri_tests::suite::program;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,22 +22,6 @@ struct Row {
     state: String,
     reason: String,
     transitions: String,
-}
-
-/// The binary that was built with this test: both lie in the same target directory.
-fn colibri_ctl() -> PathBuf {
-    let mut path = std::env::current_exe().expect("path of this test");
-    path.pop();
-    if path.ends_with("deps") {
-        path.pop();
-    }
-    path.push("colibri-ctl");
-    assert!(
-        path.exists(),
-        "{} is not built; test the whole workspace",
-        path.display()
-    );
-    path
 }
 
 fn table(file: &Path) -> Vec<Vec<String>> {
@@ -97,7 +82,7 @@ fn words(state: &str) -> String {
 
 /// What the fold printed: `state[/phase]` of each transition, final state, final reason.
 fn fold(row: &Row) -> (Vec<String>, String, String) {
-    let mut command = Command::new(colibri_ctl());
+    let mut command = Command::new(program("colibri-ctl"));
     command.args(["-j", "fold"]);
     if row.exit < 0 {
         command.args(["--signal", &(-row.exit).to_string()]);
