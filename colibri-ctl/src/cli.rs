@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::cli_board::{AgentCommand, AuditArgs, TaskCommand};
+use crate::cli_schedule::ScheduleCommand;
 use crate::fold::FoldArgs;
 
 /// Watch and steer the agents that colibrid supervises.
@@ -102,6 +103,9 @@ pub enum Command {
     /// Agents that take tasks
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Schedules: tasks that come by themselves
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// The panes of all agents (clawdie.glasspane.snapshot.v1)
     Snapshot,
     /// Is colibrid healthy? One line, exit status 0 or 1

@@ -10,6 +10,7 @@ use libcolibri::msg::TEXT_MAX;
 
 use crate::cli::Command;
 use crate::cli_board::TaskCommand;
+use crate::cli_schedule::ScheduleCommand;
 
 /// Where colibrid listens if nobody said otherwise and no config can be read.
 const SOCKET: &str = "/var/run/colibri/colibri.sock";
@@ -42,6 +43,11 @@ pub fn complete(mut command: Command) -> Result<Command> {
         Command::Task(TaskCommand::Add(args)) => {
             if let Some(description) = &mut args.description {
                 text("description", description, true)?;
+            }
+        }
+        Command::Schedule(ScheduleCommand::Add(args)) => {
+            if let Some(prompt) = &mut args.prompt {
+                text("prompt", prompt, true)?;
             }
         }
         _ => {}

@@ -4,6 +4,7 @@
 
 mod cli;
 mod cli_board;
+mod cli_schedule;
 mod client;
 mod commands;
 mod confinement;
@@ -11,6 +12,7 @@ mod fold;
 mod input;
 mod model;
 mod model_board;
+mod model_schedule;
 mod output;
 mod text;
 mod time;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::model_board::{ListTasks, NewTask};
+use crate::model_schedule::{NewSchedule, Preview};
 
 /// The version of the protocol that this program speaks.
 pub const PROTOCOL: u32 = 1;
@@ -75,6 +76,51 @@ pub enum Request<'a> {
         /// True, or absent.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         cancel: bool,
+    },
+    /// A schedule.
+    AddSchedule(NewSchedule<'a>),
+    /// A page of schedules.
+    ListSchedules {
+        /// Most schedules in the page, up to 1000.
+        limit: u32,
+        /// Only those with a number above this.
+        after: u64,
+    },
+    /// Everything about one schedule.
+    GetSchedule {
+        /// Its name.
+        schedule: &'a str,
+    },
+    /// When it would come.
+    PreviewSchedule(Preview<'a>),
+    /// What became of its occurrences.
+    ListOccurrences {
+        /// Its name.
+        schedule: &'a str,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Nothing is to come of it.
+    PauseSchedule {
+        /// Its name.
+        schedule: &'a str,
+        /// Why.
+        reason: &'a str,
+    },
+    /// It is to go on.
+    ResumeSchedule {
+        /// Its name.
+        schedule: &'a str,
+    },
+    /// Its task now.
+    RunSchedule {
+        /// Its name.
+        schedule: &'a str,
+    },
+    /// It is not wanted any more.
+    RemoveSchedule {
+        /// Its name.
+        schedule: &'a str,
     },
     /// A task for the board.
     CreateTask(NewTask<'a>),

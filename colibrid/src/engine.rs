@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use libcolibri::chan::ChanError;
 use libcolibri::config::Config;
 use libcolibri::error::{reason, Context, Fatal, Result, EX_OK};
-use libcolibri::msg::{RunKey, ToMonitor, ToSpawnd};
+use libcolibri::msg::{RunKey, ToMonitor, ToSchedd, ToSpawnd};
 use libcolibri::sandbox::{self, policy, Confined};
 use libcolibri::signals::Signals;
 use libcolibri::state::Container;
@@ -32,6 +32,7 @@ use crate::monitors::Monitor;
 use crate::request::{Refusal, Request};
 use crate::runs::Live;
 use crate::schedd::Schedd;
+use crate::schedule::Timetable;
 use crate::spawnd::Spawnd;
 use crate::start::{self, Children, Ground, Names};
 use crate::store::{self, Store};
@@ -40,7 +41,7 @@ use crate::turn::Stuck;
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const SPAWND: Token = Token(2);
-const SCHEDD: Token = Token(3);
+pub(crate) const SCHEDD: Token = Token(3);
 const KEEPER: Token = Token(4);
 /// Clients and monitors get numbers from here on, never the same twice.
 const FIRST_FREE: usize = 16;
@@ -81,6 +82,8 @@ pub enum Promise {
 pub enum Out {
     /// To spawnd.
     Spawnd(ToSpawnd),
+    /// To schedd.
+    Schedd(ToSchedd),
     /// To a monitor.
     Monitor(Token, ToMonitor),
 }
@@ -97,6 +100,7 @@ pub struct Engine {
     pub(crate) monitors: BTreeMap<Token, Monitor>,
     pub(crate) runs: BTreeMap<u64, Live>,
     pub(crate) desk: Desk,
+    pub(crate) timetable: Timetable,
     pub(crate) ring: Ring,
     pub(crate) journals: OwnedFd,
     pub(crate) out: VecDeque<Out>,
@@ -170,6 +174,7 @@ impl Engine {
             monitors: BTreeMap::new(),
             runs: BTreeMap::new(),
             desk: Desk::default(),
+            timetable: Timetable::new(),
             out: VecDeque::new(),
             audit: None,
             answers: Vec::new(),
@@ -373,6 +378,7 @@ impl Engine {
             .into_iter()
             .chain(ready)
             .chain(self.accept_again)
+            .chain(self.schedule_wait())
             .chain(self.stuck.as_ref().map(|s| s.again_at))
             .min();
         let due = due.map(|t| t.saturating_duration_since(Instant::now()));
@@ -393,6 +399,7 @@ impl Engine {
             self.accept_clients();
         }
         self.run_deadlines(now);
+        self.schedules_again(now);
         let signals = self.signals.take();
         self.signal(&signals)
     }
@@ -466,6 +473,7 @@ impl Engine {
         while let Some(out) = self.out.pop_front() {
             match out {
                 Out::Spawnd(m) if self.spawnd.ready => self.spawnd.send(&m)?,
+                Out::Schedd(m) => self.schedd.send(&m)?,
                 Out::Spawnd(m) => held.push_back(Out::Spawnd(m)),
                 Out::Monitor(token, m) => self.tell_monitor(token, &m),
             }

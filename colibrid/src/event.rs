@@ -9,6 +9,8 @@ use crate::time::rfc3339;
 
 /// The kind of an event that tells where a task stands.
 pub const TASK: &str = "task";
+/// The kind of an event that tells what became of a planned occurrence.
+pub const OCCURRENCE: &str = "occurrence";
 
 /// What happened, before it has a number.
 #[derive(Debug, Clone)]
@@ -56,10 +58,11 @@ impl Event {
         self
     }
 
-    /// Whether it tells of a move of the board, which is not stored without the move.
+    /// Whether it tells of a move of the board or of what became of a planned occurrence, which is
+    /// not stored without that.
     #[must_use]
     pub fn is_of_board(&self) -> bool {
-        self.kind == TASK
+        matches!(self.kind, TASK | OCCURRENCE)
     }
 
     /// The line, without its line feed.

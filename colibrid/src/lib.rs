@@ -21,6 +21,7 @@ pub mod request;
 pub mod roles;
 pub mod runs;
 pub mod schedd;
+pub mod schedule;
 pub mod serve;
 pub mod spawnd;
 pub mod start;

@@ -8,6 +8,7 @@ use serde_json::{json, Map, Value};
 
 use crate::board::ask::{intake, Ask, Intake};
 use crate::roles::{self, Name};
+use crate::schedule;
 
 /// Longest request line, in bytes.
 pub const LINE_MAX: usize = 1024 * 1024;
@@ -71,6 +72,8 @@ pub enum Request {
     ListAudit(ListAudit),
     /// About tasks and the agents that take them.
     Board(Ask),
+    /// About schedules.
+    Schedule(schedule::ask::Ask),
 }
 
 /// Fields of `list-runs`.
@@ -234,8 +237,9 @@ pub fn open(line: &[u8]) -> Result<Envelope, Refusal> {
 }
 
 /// Fields of requests that say what is changed, and hold nobody's text but a reason.
-const OBJECT: [&str; 8] = [
-    "run", "task_id", "agent_id", "profile", "claim", "status", "request", "reason",
+const OBJECT: [&str; 10] = [
+    "run", "task_id", "agent_id", "profile", "claim", "status", "request", "reason", "schedule",
+    "name",
 ];
 
 impl Envelope {
@@ -287,6 +291,7 @@ impl Envelope {
                 Request::ListAudit(l)
             }
             Name::Board(verb) => Request::Board(verb.ask(f)?),
+            Name::Schedule(verb) => Request::Schedule(verb.ask(f)?),
         })
     }
 }

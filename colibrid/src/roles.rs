@@ -4,6 +4,7 @@
 use libcolibri::config::Role;
 
 use crate::board::ask::Verb;
+use crate::schedule::ask::Verb as Planning;
 
 /// What a client can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub enum Name {
     ListAudit,
     /// About tasks and the agents that take them.
     Board(Verb),
+    /// About schedules.
+    Schedule(Planning),
 }
 
 /// A row: the command's name and whom it is for.
@@ -57,7 +60,7 @@ const fn row(word: &'static str, name: Name, role: Role) -> Row {
 }
 
 /// All commands.
-pub const COMMANDS: [Row; 27] = [
+pub const COMMANDS: [Row; 36] = [
     row("ping", Name::Ping, Role::Observer),
     row("status", Name::Status, Role::Observer),
     row("snapshot", Name::Snapshot, Role::Observer),
@@ -85,7 +88,20 @@ pub const COMMANDS: [Row; 27] = [
     board("retry-task", Verb::RetryTask, Role::Operator),
     board("pause-agent", Verb::PauseAgent, Role::Operator),
     board("resume-agent", Verb::ResumeAgent, Role::Operator),
+    planning("list-schedules", Planning::List, Role::Observer),
+    planning("get-schedule", Planning::Get, Role::Observer),
+    planning("preview-schedule", Planning::Preview, Role::Observer),
+    planning("list-occurrences", Planning::Occurrences, Role::Observer),
+    planning("add-schedule", Planning::Add, Role::Operator),
+    planning("pause-schedule", Planning::Pause, Role::Operator),
+    planning("resume-schedule", Planning::Resume, Role::Operator),
+    planning("run-schedule", Planning::Run, Role::Operator),
+    planning("remove-schedule", Planning::Remove, Role::Operator),
 ];
+
+const fn planning(word: &'static str, verb: Planning, role: Role) -> Row {
+    row(word, Name::Schedule(verb), role)
+}
 
 const fn board(word: &'static str, verb: Verb, role: Role) -> Row {
     row(word, Name::Board(verb), role)
@@ -93,12 +109,14 @@ const fn board(word: &'static str, verb: Verb, role: Role) -> Row {
 
 impl Row {
     /// Whether the command changes something that the audit log is to tell of. A heartbeat comes
-    /// every few minutes and changes only how long a claim holds.
+    /// every few minutes and changes only how long a claim holds; a schedule is added, and told of,
+    /// when schedd has looked at it.
     #[must_use]
     pub fn is_audited(&self) -> bool {
         let looks =
             self.role == Role::Observer || matches!(self.name, Name::Audit | Name::ListAudit);
-        !looks && self.name != Name::Board(Verb::Heartbeat)
+        let later = self.name == Name::Schedule(Planning::Add);
+        !looks && !later && self.name != Name::Board(Verb::Heartbeat)
     }
 }
 

@@ -6,7 +6,7 @@ use libcolibri::chan::{Chan, ChanError};
 use libcolibri::error::{Fatal, Result};
 use libcolibri::msg::{FromSchedd, ToSchedd};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, SCHEDD};
 
 /// Our end of the channel.
 pub struct Schedd {
@@ -16,6 +16,9 @@ pub struct Schedd {
     pub ready: bool,
     confined: bool,
 }
+
+/// Messages that are taken in in one turn of the loop.
+const TURN: usize = 256;
 
 /// Sent once at the start: a daemon that answers is alive, not merely there.
 const HELLO: u64 = 1;
@@ -34,6 +37,14 @@ impl Schedd {
             confined: false,
         }
     }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// When schedd is gone or does not read.
+    pub fn send(&mut self, m: &ToSchedd) -> Result<()> {
+        self.chan.send(m).map_err(|e| lost(&e))
+    }
 }
 
 impl Engine {
@@ -43,18 +54,32 @@ impl Engine {
     /// When it is gone or sent what it must not.
     pub(crate) fn hear_schedd(&mut self) -> Result<()> {
         self.schedd.chan.flush().map_err(|e| lost(&e))?;
-        while let Some((m, _)) = self.schedd.chan.recv().map_err(|e| lost(&e))? {
-            let s = &mut self.schedd;
+        for _ in 0..TURN {
+            let Some((m, _)) = self.schedd.chan.recv().map_err(|e| lost(&e))? else {
+                return Ok(());
+            };
+            let (confined, ready) = (self.schedd.confined, self.schedd.ready);
             match m {
-                FromSchedd::Ready if !s.confined => {
-                    s.confined = true;
+                FromSchedd::Ready if !confined => {
+                    self.schedd.confined = true;
                     let hello = ToSchedd::Ping { token: HELLO };
-                    s.chan.send(&hello).map_err(|e| lost(&e))?;
+                    self.schedd.send(&hello)?;
                 }
-                FromSchedd::Pong { token: HELLO } if s.confined && !s.ready => {
-                    s.ready = true;
+                FromSchedd::Pong { token: HELLO } if confined && !ready => {
+                    self.schedd.ready = true;
                     self.open_if_ready()?;
                 }
+                FromSchedd::Pong { token } if ready && self.crossed(token) => {}
+                FromSchedd::Due { id, planned, more } if ready => {
+                    self.hear_due(id, planned, more, None)?;
+                }
+                FromSchedd::Passed {
+                    id,
+                    planned,
+                    until_ms,
+                } if ready => self.hear_due(id, planned, true, Some(until_ms))?,
+                FromSchedd::NoZone { id } if ready => self.hear_no_zone(id),
+                FromSchedd::Plan { token, times } if ready => self.hear_plan(token, times)?,
                 _ => {
                     return Err(Fatal::new(
                         "colibri-schedd said something out of turn: it is not to be trusted",
@@ -62,6 +87,8 @@ impl Engine {
                 }
             }
         }
+        // There may be more, and others wait.
+        self.again.push(SCHEDD);
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{json, Value};
 use crate::board::failure::StopWhy;
 use crate::board::Actor;
 use crate::clients::{Line, Subscription, OUT_LOW};
-use crate::engine::{Answer, Engine, Promise};
+use crate::engine::{Answer, Engine, Promise, SCHEDD};
 use crate::event::Event;
 use crate::glasspane::{snapshot, Pane};
 use crate::request::{open, ListRuns, Refusal, Request, SpawnAgent, Subscribe, Target};
@@ -47,7 +47,9 @@ impl Engine {
         tokens.sort_unstable();
         tokens.dedup();
         for token in tokens {
-            if self.monitors.contains_key(&token) {
+            if token == SCHEDD {
+                self.hear_schedd()?;
+            } else if self.monitors.contains_key(&token) {
                 self.hear_monitor(token)?;
             } else if self.serve_client(token) {
                 self.again.push(token);
@@ -193,6 +195,7 @@ impl Engine {
                 self.unless_half(taken)
             }
             Request::Board(ask) => Ok(Some(self.board(actor, ask)?)),
+            Request::Schedule(ask) => self.schedules(token, id, actor, ask),
         }
     }
 

@@ -408,6 +408,8 @@ pub fn children(args: &Args, config: &Config, names: &Names, ground: &Ground) ->
         let ids = format!("{}:{}", names.schedd.uid, names.schedd.gid);
         argv.extend([c(b"-u")?, c(ids.as_bytes())?]);
     }
+    let zones = config.paths.zoneinfo.as_os_str().as_bytes();
+    argv.extend([c(b"-z")?, c(zones)?]);
     argv.extend(flags);
     let (schedd_pid, schedd) = start(&program, &argv, ground.pid_file.as_fd())?;
     Ok(Children {

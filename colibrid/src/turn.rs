@@ -2,7 +2,8 @@
 //!
 //! When the disk takes no writes, new work is refused by name and everything else goes on: what was
 //! concluded is kept and tried again until it is stored, and only then told to subscribers. What was
-//! decided on the board is not kept: it is decided again from what is stored then.
+//! decided on the board is not kept: it is decided again from what is stored then, and schedd is told
+//! again of the schedules it was about.
 
 use std::time::{Duration, Instant};
 
@@ -73,6 +74,7 @@ impl Engine {
 
     /// Commits, then lets out what waited for it.
     pub(crate) fn end_turn(&mut self) -> Result<()> {
+        self.schedules_turn();
         self.board_turn();
         if self.store_turn()? {
             for live in std::mem::take(&mut self.accepted) {
@@ -83,6 +85,7 @@ impl Engine {
         }
         self.serve_late();
         self.mend_log();
+        self.feed_schedd()?;
         self.flush_out()?;
         self.flush_answers();
         self.feed_subscribers();
@@ -151,6 +154,7 @@ impl Engine {
         events.retain(|e| !e.is_of_board() && !new(e.run));
         self.expired.clear();
         self.board_rests();
+        self.schedules_rest();
         self.store.give_up_decisions();
         self.ring.forget_unpublished();
         for event in &events {

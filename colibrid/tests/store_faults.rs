@@ -18,6 +18,7 @@ fn paths(dir: &Path) -> Paths {
         run_dir: dir.join("run"),
         state_dir: dir.join("state"),
         tmp_dir: dir.join("tmp"),
+        zoneinfo: dir.join("zoneinfo"),
     };
     let _ = fs::remove_dir_all(dir);
     fs::create_dir_all(paths.database_dir()).expect("a directory");

@@ -5,6 +5,7 @@
 
 pub mod chan;
 pub mod config;
+pub mod cron;
 pub mod error;
 pub mod formats;
 pub mod journal;
@@ -13,6 +14,7 @@ pub mod msg;
 pub mod pi;
 pub mod record;
 pub mod sandbox;
+pub mod schedule;
 pub mod signals;
 pub mod state;
 pub mod sys;

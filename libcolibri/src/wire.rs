@@ -9,8 +9,9 @@ use std::fmt;
 /// Version of all private messages. Bump it whenever a message changes in any way: the three
 /// daemons and the monitors of one build speak one version and refuse every other.
 ///
-/// History: 1 first version; 2 `Ready` tells whether runs can be limited, `Log`.
-pub const VERSION: u8 = 2;
+/// History: 1 first version; 2 `Ready` tells whether runs can be limited, `Log`; 3 schedules,
+/// `Survey`.
+pub const VERSION: u8 = 3;
 
 /// Bytes of a frame header.
 pub const HEADER: usize = 8;

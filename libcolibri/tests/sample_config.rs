@@ -7,7 +7,7 @@ use std::path::Path;
 use libcolibri::config::Config;
 
 /// Keys whose commented line in the sample is an example, because leaving them out is the default.
-const EXAMPLES: [(&str, &str); 14] = [
+const EXAMPLES: [(&str, &str); 18] = [
     ("profile", "agent"),
     ("profile", "env"),
     ("profile", "jail"),
@@ -22,15 +22,29 @@ const EXAMPLES: [(&str, &str); 14] = [
     ("profile", "runs"),
     ("agent", "users"),
     ("agent", "hours"),
+    ("schedule", "start"),
+    ("schedule", "end"),
+    ("schedule", "late"),
+    ("schedule", "agent"),
 ];
+
+/// Keys that exclude another one which is in force in the sample.
+const EXCLUDED: [(&str, &str); 2] = [("schedule", "every"), ("schedule", "at")];
 
 fn read(path: &str) -> String {
     let full = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join(path);
     std::fs::read_to_string(&full).unwrap_or_else(|e| panic!("{}: {e}", full.display()))
 }
 
+/// The sample with the schedule in force that it shows.
 fn sample() -> String {
-    read("../etc/colibri.conf.sample")
+    let mut text = read("../etc/colibri.conf.sample");
+    for line in ["[schedule.review]", "cron = ", "title = "] {
+        let shown = format!("\n#{line}");
+        assert!(text.contains(&shown), "{line}");
+        text = text.replacen(&shown, &format!("\n{line}"), 1);
+    }
+    text
 }
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -53,7 +67,7 @@ fn fields<'a>(source: &'a str, name: &str) -> Vec<(&'a str, &'a str)> {
 
 /// Every key of the file as (table, key): `File` names the tables and the structs behind them.
 fn keys() -> BTreeSet<(String, String)> {
-    let source = read("src/config/raw.rs");
+    let source = read("src/config/raw.rs") + &read("src/schedule.rs");
     let mut all = BTreeSet::new();
     for (table, kind) in fields(&source, "File") {
         // A table of tables (the profiles) names its struct last.
@@ -160,15 +174,20 @@ fn what_the_sample_calls_a_default_is_one() {
             .enumerate()
             .map(|(m, l)| if m == n { &l[1..] } else { l })
             .collect();
+        if EXCLUDED.contains(&(table, key)) {
+            assert!(parse(&changed.join("\n")).is_err(), "{key}");
+            tried += 1;
+            continue;
+        }
         let mut config = parse(&changed.join("\n")).unwrap_or_else(|e| panic!("{key}: {e}"));
         config.generation = 0;
         if !EXAMPLES.contains(&(table, key)) {
             assert_eq!(config, plain, "{key}");
-        } else if key != "agent" {
+        } else if (table, key) != ("profile", "agent") {
             assert_ne!(config, plain, "{key}");
         }
         tried += 1;
     }
-    // The four that the sample sets are the only ones without a commented line.
-    assert_eq!(tried + 4, keys().len());
+    // The six that the sample sets are the only ones without a commented line.
+    assert_eq!(tried + 6, keys().len());
 }

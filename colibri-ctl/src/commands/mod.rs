@@ -9,6 +9,7 @@ mod intake;
 mod offline;
 mod read;
 mod run;
+mod schedule;
 mod tail;
 
 use libcolibri::error::Result;
@@ -44,6 +45,7 @@ pub fn dispatch(mut session: Session, command: Command) -> Result<()> {
         Command::Board => board::board(s),
         Command::Task(command) => board::task(s, &command),
         Command::Agent(command) => board::agent(s, &command),
+        Command::Schedule(command) => schedule::schedule(s, &command),
         Command::Explain { run } => explain::explain(s, run),
         Command::Check { deep } => check::check(s, deep),
         Command::Run(args) => run::run(s, &args),

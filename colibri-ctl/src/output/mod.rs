@@ -4,6 +4,7 @@
 pub mod board;
 pub mod events;
 pub mod json;
+pub mod schedule;
 pub mod summary;
 pub mod table;
 pub mod text;

@@ -421,7 +421,11 @@ fn limited(field: &str, s: &str, max: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn time(field: &str, text: Option<&str>) -> Result<Option<u64>, Refusal> {
+/// A time in milliseconds since 1970.
+///
+/// # Errors
+/// A text that is not one.
+pub(crate) fn time(field: &str, text: Option<&str>) -> Result<Option<u64>, Refusal> {
     let Some(text) = text else {
         return Ok(None);
     };

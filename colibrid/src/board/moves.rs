@@ -88,6 +88,7 @@ impl Engine {
         self.store.save_task(t)?;
         self.note(t, (Some(before), Some(next)), claim, actor, reason)?;
         self.tell_task(t, Some(before), claim)?;
+        self.occurrence_moved(t)?;
         if next.is_final() {
             self.store.meet_needs(t.task, next == Status::Done)?;
             self.store.expire_tasks(self.config.limits.tasks_kept)?;

@@ -60,7 +60,7 @@ impl Engine {
     }
 
     /// Adds a task. `source` is where it came from and answers go.
-    pub(super) fn create_task(
+    pub(crate) fn create_task(
         &mut self,
         actor: Actor,
         c: &CreateTask,
@@ -185,7 +185,7 @@ impl Engine {
 
     /// A task that nobody works on is cancelled at once, and so is one whose holder is external:
     /// its claim is void. A run is stopped first.
-    pub(super) fn cancel_task(&mut self, actor: Actor, c: &CancelTask) -> Reply {
+    pub(crate) fn cancel_task(&mut self, actor: Actor, c: &CancelTask) -> Reply {
         let mut t = self.task(c.task_id)?;
         let run = t.status.is_held().then_some(t.run).flatten();
         if let Some(run) = run {

@@ -12,6 +12,7 @@ mod evidence;
 mod pending;
 mod queue;
 mod runs;
+mod schedules;
 mod tasks;
 mod updates;
 
@@ -32,6 +33,7 @@ pub use audit::{AuditFilter, AuditRow, NewAudit};
 pub use claims::{AgentRecord, ClaimRow, NewClaim};
 pub use pending::can_wait;
 pub use runs::{AttemptRow, EndRow, NewRun, RunFilter, RunRow};
+pub use schedules::{OccurrenceRow, ScheduleRow, Stands};
 pub use tasks::{LogRow, NewTask, TaskFilter, TaskRow};
 
 /// From each version of the schema to the next, beginning with an empty database.
@@ -40,6 +42,7 @@ const MIGRATIONS: [&[&str]; SCHEMA as usize] = [
     &[tasks::TABLES, claims::TABLES],
     &[audit::TABLES],
     &[updates::TABLES],
+    &[schedules::TABLES],
 ];
 
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.
@@ -312,6 +315,7 @@ mod tests {
             run_dir: dir.join("run"),
             state_dir: dir.join("state"),
             tmp_dir: dir.join("tmp"),
+            zoneinfo: dir.join("zoneinfo"),
         };
         std::fs::create_dir_all(paths.database_dir()).unwrap();
         paths
@@ -366,19 +370,28 @@ mod tests {
 
     #[test]
     fn an_older_schema_is_carried_over_with_what_it_holds() {
-        let paths = scratch("older");
+        for version in 1..SCHEMA {
+            carried_over_from(version);
+        }
+    }
+
+    fn carried_over_from(version: i64) {
+        let paths = scratch(&format!("older-{version}"));
         let db = Connection::open(paths.database()).unwrap();
-        db.execute_batch(TABLES).unwrap();
+        for tables in &MIGRATIONS[..version as usize] {
+            db.execute_batch(&tables.concat()).unwrap();
+        }
         let run = "INSERT INTO runs (profile, agent, prompt, by_uid, created_ms, pane)
                    VALUES ('p', 'a', 'x', 1, 5, '{}')";
         db.execute(run, []).unwrap();
         let attempt = "INSERT INTO attempts (run, phase, started_ms) VALUES (1, 'ended', 5)";
         db.execute(attempt, []).unwrap();
-        db.pragma_update(None, "user_version", 1).unwrap();
+        db.pragma_update(None, "user_version", version).unwrap();
         drop(db);
         let store = Store::open(&paths).unwrap();
         assert_eq!(store.run(1).unwrap().unwrap().of_task, None);
         assert!(store.task_counts().unwrap().is_empty());
+        assert_eq!(store.count_schedules().unwrap(), 0);
     }
 
     #[test]

@@ -46,5 +46,13 @@ pub(super) fn limits(w: &Where<'_>, raw: RawLimits) -> Result<Limits, String> {
             100_000,
         )?,
         audit: number(w, raw.audit, "limits.audit", 1000..=100_000_000, 100_000)?,
+        schedules: number(w, raw.schedules, "limits.schedules", 1..=1_000_000, 10_000)?,
+        occurrences_kept: number(
+            w,
+            raw.occurrences_kept,
+            "limits.occurrences_kept",
+            10..=100_000,
+            1000,
+        )?,
     })
 }

@@ -5,6 +5,7 @@ mod board;
 mod hours;
 mod limits;
 mod raw;
+mod schedule;
 mod users;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{cannot, Fatal, Result};
 use crate::record::Mode;
+use crate::schedule::Schedule;
 use crate::sys::cell::RunLimits;
 
 pub use board::{Agent, Board, Holder, Intake, CAPABILITIES_MAX};
@@ -37,6 +39,8 @@ pub struct Paths {
     pub state_dir: PathBuf,
     /// Parent of the runs' own temporary directories: `/var/tmp/colibri`.
     pub tmp_dir: PathBuf,
+    /// The time zones: `/usr/share/zoneinfo`.
+    pub zoneinfo: PathBuf,
 }
 
 impl Paths {
@@ -106,6 +110,10 @@ pub struct Limits {
     pub tasks_kept: u64,
     /// Entries of the audit log that are kept.
     pub audit: u64,
+    /// Schedules that are not retired.
+    pub schedules: u64,
+    /// Newest occurrences of each schedule that are remembered.
+    pub occurrences_kept: u64,
 }
 
 /// Resource limits of an agent's processes; `None` leaves the system's.
@@ -209,6 +217,8 @@ pub struct Config {
     pub board: Board,
     /// Which chats may do what.
     pub intake: Intake,
+    /// Declared schedules, by name.
+    pub schedules: Vec<(String, Schedule)>,
 }
 
 /// The default place of the config.

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{board, limits};
+use super::{board, limits, schedule};
 use super::{
     hash, is_name, AgentLimits, Config, OnSettled, Paths, Place, Profile, Roles, Subject, NAME,
     PROFILES_MAX,
 };
 use crate::record::Mode;
+use crate::schedule::Schedule;
 use crate::sys::cell::RunLimits;
 
 pub(super) type Field<T> = Option<Spanned<T>>;
@@ -27,6 +28,7 @@ struct File {
     intake: RawIntake,
     profile: BTreeMap<Spanned<String>, RawProfile>,
     agent: BTreeMap<Spanned<String>, RawAgent>,
+    schedule: BTreeMap<Spanned<String>, Schedule>,
 }
 
 #[derive(Deserialize, Default)]
@@ -35,6 +37,7 @@ struct Suite {
     run_dir: Field<PathBuf>,
     state_dir: Field<PathBuf>,
     tmp_dir: Field<PathBuf>,
+    zoneinfo: Field<PathBuf>,
     separate: Option<bool>,
 }
 
@@ -68,6 +71,8 @@ pub(super) struct RawLimits {
     pub tasks: Field<u64>,
     pub tasks_kept: Field<u64>,
     pub audit: Field<u64>,
+    pub schedules: Field<u64>,
+    pub occurrences_kept: Field<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -161,6 +166,22 @@ impl Where<'_> {
         }
     }
 
+    /// Where the key is set in the table that begins at `offset`, or else that place itself.
+    pub(super) fn key_after(&self, offset: usize, key: &str) -> usize {
+        let mut at = offset;
+        for (n, line) in self.text[offset..].split_inclusive('\n').enumerate() {
+            let named = line.trim_start().strip_prefix(key);
+            if named.is_some_and(|rest| rest.trim_start().starts_with('=')) {
+                return at;
+            }
+            if n > 0 && line.trim_start().starts_with('[') {
+                break;
+            }
+            at += line.len();
+        }
+        offset
+    }
+
     pub(super) fn err<T>(&self, value: &Spanned<T>, field: &str, what: &str) -> String {
         self.at(value.span().start, field, what)
     }
@@ -232,6 +253,12 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Config, String> {
                 "/var/db/colibri",
             )?,
             tmp_dir: absolute(&w, raw.suite.tmp_dir, "suite.tmp_dir", "/var/tmp/colibri")?,
+            zoneinfo: absolute(
+                &w,
+                raw.suite.zoneinfo,
+                "suite.zoneinfo",
+                "/usr/share/zoneinfo",
+            )?,
         },
         separate,
         user_colibrid: user(&w, raw.users.colibrid, "users.colibrid", "_colibri")?,
@@ -243,6 +270,7 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Config, String> {
         agents,
         board: board::board(&w, raw.board)?,
         intake: board::intake(&w, raw.intake)?,
+        schedules: schedule::schedules(&w, raw.schedule)?,
     })
 }
 
@@ -480,88 +508,4 @@ fn place(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(text: &str) -> Result<Config, String> {
-        parse(Path::new("c"), text.as_bytes())
-    }
-
-    const MIN: &str = "[profile.a]\nmode = \"rpc\"\ncommand = [\"/bin/pi\"]\n";
-
-    #[test]
-    fn defaults_fill_what_is_not_said() {
-        let c = check(MIN).unwrap();
-        assert_eq!(c.paths.run_dir, Path::new("/var/run/colibri"));
-        assert_eq!(c.profiles[0].command, ["/bin/pi", "--mode", "rpc"]);
-        assert_eq!(c.profiles[0].nice, 10);
-        assert_eq!(c.profiles[0].agent, "a");
-        assert!(c.separate);
-        assert!(check("").unwrap().profiles.is_empty());
-    }
-
-    #[test]
-    fn errors_name_file_line_and_field() {
-        for (text, expect) in [
-            (
-                "[suite]\nrun_dir = \"x\"\n",
-                "c:2: suite.run_dir: must be an absolute path",
-            ),
-            (
-                "[suite]\n\nrun_dri = \"/x\"\n",
-                "c:3: suite.run_dri: unknown field `run_dri`",
-            ),
-            (
-                "[limits]\nruns = 0\n",
-                "c:2: limits.runs: must be from 1 to 10000",
-            ),
-            (
-                "[limits]\nruns = \"many\"\n",
-                "c:2: limits.runs: invalid type",
-            ),
-            (
-                "[roles]\noperator = [\"a b\"]\n",
-                "c:2: roles.operator: not a user or group",
-            ),
-            ("[suite\n", "c:1: suite"),
-            ("x = 1\n", "c:1: x: unknown field"),
-            (
-                "[profile.a]\nmode = \"tty\"\ncommand = [\"/x\"]\n",
-                "c:2: profile.a.mode: unknown variant",
-            ),
-            (
-                "[profile.a]\nmode = \"rpc\"\n",
-                "c:1: profile.a: missing field `command`",
-            ),
-            (
-                "[profile.a]\nmode = \"rpc\"\ncommand = [\"pi\"]\n",
-                "c:3: profile.a.command: must begin",
-            ),
-            (
-                "[profile.a]\nmode = \"rpc\"\ncommand = [\"/pi\", \"--mode\", \"json\"]\n",
-                "c:3: profile.a.command: --mode must be rpc",
-            ),
-            (
-                "[profile.\"a/b\"]\nmode = \"rpc\"\ncommand = [\"/pi\"]\n",
-                "c:1: profile: must be 1 to 64",
-            ),
-            (
-                "[profile.a]\nmode = \"rpc\"\ncommand = [\"/pi\"]\nnice = 0\n",
-                "c:4: profile.a.nice: must be from 10 to 19",
-            ),
-            (
-                "[profile.a]\nmode = \"rpc\"\ncommand = [\"/pi\"]\njail = \"j\"\nroot = \"/r\"\n",
-                "c:5: profile.a.root: jail and root exclude",
-            ),
-        ] {
-            let got = check(text).unwrap_err();
-            assert!(got.starts_with(expect), "{text:?}: {got}");
-        }
-    }
-
-    #[test]
-    fn not_utf8_names_the_line() {
-        let e = parse(Path::new("c"), b"# x\n\xff\n").unwrap_err();
-        assert_eq!(e, "c:2: not UTF-8");
-    }
-}
+mod tests;

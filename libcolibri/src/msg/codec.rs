@@ -1,8 +1,7 @@
 //! The encoding of every message: kind numbers, fields in order, limits.
 
 use super::{
-    FromMonitor, FromSchedd, FromSpawnd, Kill, Proven, Refusal, Reply, RunKey, ToMonitor, ToSchedd,
-    ToSpawnd, TEXT_MAX,
+    FromMonitor, FromSpawnd, Kill, Proven, Refusal, Reply, RunKey, ToMonitor, ToSpawnd, TEXT_MAX,
 };
 use crate::record::{Entry, ENTRY_MAX, SHORT};
 use crate::state::{Accounting, Container};
@@ -205,55 +204,6 @@ impl Wire for FromSpawnd {
     }
 }
 
-impl Wire for ToSchedd {
-    const MAX: usize = 8;
-
-    fn kind(&self) -> u16 {
-        match self {
-            ToSchedd::Ping { .. } => 1,
-        }
-    }
-
-    fn put(&self, w: &mut Writer<'_>) {
-        match self {
-            ToSchedd::Ping { token } => w.u64(*token),
-        }
-    }
-
-    fn get(kind: u16, r: &mut Reader<'_>) -> Result<Self, WireError> {
-        match kind {
-            1 => Ok(ToSchedd::Ping { token: r.u64()? }),
-            k => Err(WireError::Kind(k)),
-        }
-    }
-}
-
-impl Wire for FromSchedd {
-    const MAX: usize = 8;
-
-    fn kind(&self) -> u16 {
-        match self {
-            FromSchedd::Ready => 1,
-            FromSchedd::Pong { .. } => 2,
-        }
-    }
-
-    fn put(&self, w: &mut Writer<'_>) {
-        match self {
-            FromSchedd::Ready => {}
-            FromSchedd::Pong { token } => w.u64(*token),
-        }
-    }
-
-    fn get(kind: u16, r: &mut Reader<'_>) -> Result<Self, WireError> {
-        match kind {
-            1 => Ok(FromSchedd::Ready),
-            2 => Ok(FromSchedd::Pong { token: r.u64()? }),
-            k => Err(WireError::Kind(k)),
-        }
-    }
-}
-
 impl Wire for ToMonitor {
     const MAX: usize = TEXT_MAX + 2 * SHORT;
 
@@ -442,8 +392,6 @@ mod tests {
             last_seq: 12,
         });
         round_trip(FromMonitor::Straggling { kill: Kill::Term });
-        round_trip(ToSchedd::Ping { token: 5 });
-        round_trip(FromSchedd::Pong { token: 5 });
     }
 
     #[test]

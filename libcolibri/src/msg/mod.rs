@@ -1,13 +1,17 @@
 //! Every message between two Colibri processes, typed by direction.
 //!
-//! What is not here cannot be said. spawnd and schedd speak fixed-size messages of numbers only;
+//! What is not here cannot be said. spawnd speaks fixed-size messages of numbers only, and so does
+//! schedd but for the names of time zones;
 //! the monitor, which has no authority beyond its run, also takes and sends bounded text.
 
 mod codec;
+mod schedule;
 
 use crate::record::Entry;
 use crate::state::{Accounting, Container};
 use crate::wire::{Reader, WireError, Writer};
+
+pub use schedule::{FromSchedd, Planned, ToSchedd, When, PLAN_MAX, ZONE_MAX};
 
 /// Longest prompt, steering message or answer, in bytes.
 pub const TEXT_MAX: usize = 256 * 1024;
@@ -189,28 +193,6 @@ pub enum FromSpawnd {
     /// The end of the answer to `Survey`.
     Surveyed {
         /// The token of the request.
-        token: u64,
-    },
-}
-
-/// colibrid to schedd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToSchedd {
-    /// Are you there?
-    Ping {
-        /// Comes back.
-        token: u64,
-    },
-}
-
-/// schedd to colibrid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FromSchedd {
-    /// Confined, ready.
-    Ready,
-    /// Yes.
-    Pong {
-        /// The token of the ping.
         token: u64,
     },
 }

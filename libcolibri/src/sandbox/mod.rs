@@ -94,7 +94,9 @@ pub enum CallGroup {
     ReceiveFd,
     /// Waiting for child processes.
     Wait,
-    /// Names below a directory descriptor: open for reading, remove.
+    /// Names below a directory descriptor: open for reading.
+    Lookup,
+    /// The same, and remove.
     Directories,
 }
 

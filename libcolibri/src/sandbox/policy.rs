@@ -143,11 +143,22 @@ pub const SCHEDD: Confinement = Confinement {
             &[],
             "the suite's lock, held so that it lives as long as any of the suite",
         ),
+        role(
+            "zones",
+            &[Lookup, Read, Fstat, Seek],
+            "the directory of the time zones; each is read when a schedule first names it",
+        ),
+        role(
+            "zone",
+            &[Read, Fstat, Seek],
+            "the file of a time zone, while it is read",
+        ),
     ],
     calls: &[
         calls(CallGroup::Base, "every process"),
         calls(CallGroup::Events, "the loop"),
         calls(CallGroup::Sockets, "its channel"),
+        calls(CallGroup::Lookup, "the files of the time zones"),
         calls(
             CallGroup::ReceiveFd,
             "the channel's reader uses recvmsg; a descriptor is an error there",

@@ -362,3 +362,82 @@ fn a_task_whose_run_is_stopped_on_a_full_disk_is_cancelled_when_there_is_room() 
     assert_eq!(words, ["stop-agent", "create-task"], "{log}");
     assert_eq!(suite.stop().code(), Some(0), "{}", suite.log());
 }
+
+#[test]
+fn what_was_planned_on_a_full_disk_comes_to_pass_once_when_there_is_room() {
+    if !is_root() {
+        return println!("SKIP: only root may mount");
+    }
+    let (mut suite, disk) = {
+        let scratch = Scratch::new();
+        let disk = SmallDisk::mount(&scratch, "state/db");
+        let setup = Setup {
+            more: "[agent.hand]\nusers = [\"uid:0\"]\ncapabilities = [\"hand\"]\n".into(),
+            ..Setup::default()
+        };
+        (Suite::start_in(scratch, setup), disk)
+    };
+    let mut client = suite.client();
+    let mut request = json!({
+        "cmd": "add-schedule", "name": "s", "title": "t", "capabilities": ["hand"], "every": 1,
+        "overlap": "allow", "catch_up": "all", "catch_up_max": 1000,
+    });
+    client.call(request.clone());
+    let rows = |client: &mut Client| {
+        let all = json!({"cmd": "list-occurrences", "schedule": "s", "limit": 1000});
+        let mut reply = client.call(all);
+        match reply["occurrences"].take() {
+            Value::Array(rows) => rows,
+            other => panic!("{other}"),
+        }
+    };
+    must("the first", LONG, || {
+        (!rows(&mut client).is_empty()).then_some(())
+    });
+    disk.fill();
+    // What the WAL has room for is taken.
+    let mut n = 0;
+    must("a refusal", LONG, || {
+        n += 1;
+        request["name"] = json!(format!("no-{n}"));
+        request["every"] = json!(86_400);
+        let reply = client.request(request.clone()).expect("an answer");
+        if reply["ok"] == true {
+            return None;
+        }
+        assert_eq!(reply["error"]["code"], "unavailable", "{reply}");
+        Some(())
+    });
+    let before = rows(&mut client).len();
+    let refused = |suite: &Suite| suite.log().matches("cannot store").count();
+    let told = refused(&suite);
+    must("an occurrence that cannot be stored", LONG, || {
+        (refused(&suite) > told).then_some(())
+    });
+    disk.free();
+    must("all of them", LONG, || {
+        (rows(&mut client).len() > before + 2).then_some(())
+    });
+    client.call(json!({"cmd": "pause-schedule", "schedule": "s"}));
+    let rows = rows(&mut client);
+    let fired: Vec<&Value> = rows.iter().filter(|r| r["status"] == "fired").collect();
+    // One second apart, each with a task of its own, and no other task is there.
+    let ms = |r: &Value| {
+        let at: jiff::Timestamp = r["planned"]
+            .as_str()
+            .expect("a time")
+            .parse()
+            .expect("a time");
+        at.as_millisecond()
+    };
+    for pair in rows.windows(2) {
+        assert_eq!(ms(&pair[0]) - ms(&pair[1]), 1000, "{rows:?}");
+    }
+    let mut tasks: Vec<u64> = fired.iter().filter_map(|r| r["task"].as_u64()).collect();
+    tasks.sort_unstable();
+    tasks.dedup();
+    assert_eq!(tasks.len(), fired.len());
+    let stats = client.call(json!({"cmd": "stats"}));
+    assert_eq!(stats["tasks"]["queued"], json!(tasks.len()), "{rows:?}");
+    assert_eq!(suite.stop().code(), Some(0), "{}", suite.log());
+}

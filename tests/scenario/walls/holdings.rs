@@ -39,6 +39,7 @@ fn roles_of(fd: i32, target: &Path) -> &'static [&'static str] {
             "colibrid.pid" => &["lock"],
             "run" => &["run directory"],
             "runs" => &["journals"],
+            "zoneinfo" => &["zones"],
             "colibri-spawnd" => &["program"],
             n if n.ends_with(".journal") => &["journal"],
             n if n.ends_with("-wal") => &["wal"],
@@ -153,6 +154,7 @@ fn every_process_holds_what_its_table_names_and_nothing_else() {
         let schedd = holds(parts.schedd, &policy::SCHEDD);
         one(&schedd, "poll");
         one(&schedd, "lock");
+        one(&schedd, "zones");
         // Its channel, and perhaps the one to syslogd.
         assert!(schedd["signals"] <= 2, "{schedd:?}");
         let spawnd = holds(parts.spawnd, &policy::SPAWND);

@@ -5,7 +5,7 @@
 //!
 //! - Rights belong to the process, not to the descriptor: a role's rights are documentation here,
 //!   except that they choose which directories Landlock opens.
-//! - A process that may look up names below a directory descriptor (group `Directories`) can also
+//! - A process that may look up names below a directory descriptor (groups `Lookup`, `Directories`) can also
 //!   name an absolute path or `..` with it. Reading is all that `openat` allows, and Landlock, where
 //!   present, ends it; without Landlock file modes are what is left.
 //! - `sendmsg` on a held unconnected datagram socket could name another address.
@@ -183,10 +183,8 @@ const SOCKETS: &[(i64, Rule)] = &[
 const ACCEPT: &[(i64, Rule)] = &[(libc::SYS_accept4, Any)];
 const RECEIVE_FD: &[(i64, Rule)] = &[(libc::SYS_recvmsg, Any)];
 const WAIT: &[(i64, Rule)] = &[(libc::SYS_wait4, Any)];
-const DIRECTORIES: &[(i64, Rule)] = &[
-    (libc::SYS_openat, ReadBeneath),
-    (libc::SYS_unlinkat, Beneath(0)),
-];
+const LOOKUP: &[(i64, Rule)] = &[(libc::SYS_openat, ReadBeneath)];
+const DIRECTORIES: &[(i64, Rule)] = &[(libc::SYS_unlinkat, Beneath(0))];
 
 fn lists(group: CallGroup) -> &'static [&'static [(i64, Rule)]] {
     match group {
@@ -197,7 +195,8 @@ fn lists(group: CallGroup) -> &'static [&'static [(i64, Rule)]] {
         CallGroup::Accept => &[ACCEPT],
         CallGroup::ReceiveFd => &[RECEIVE_FD],
         CallGroup::Wait => &[WAIT],
-        CallGroup::Directories => &[DIRECTORIES],
+        CallGroup::Lookup => &[LOOKUP],
+        CallGroup::Directories => &[LOOKUP, DIRECTORIES],
     }
 }
 

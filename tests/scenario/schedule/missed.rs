@@ -1,0 +1,100 @@
+//! Occurrences that were planned while the suite was down. The clock is not moved: the ledger of a
+//! suite that is stopped is, to an hour before.
+
+use crate::stage::{add, ledger, sql, statuses, suite, wait_occurrence, watcher};
+use colibri_tests::client::Client;
+use serde_json::{json, Value};
+
+/// A schedule that comes every ten minutes, of which the last hour was missed.
+fn missed_an_hour(fields: &Value) -> (colibri_tests::suite::Suite, Client) {
+    let (mut suite, mut client) = suite("");
+    let mut all = json!({"every": 600});
+    for (k, v) in fields.as_object().expect("fields") {
+        all[k] = v.clone();
+    }
+    add(&mut client, "m", all);
+    suite.stop();
+    // Half a minute more, so that the last one is not on time.
+    sql(
+        &suite,
+        "UPDATE schedules SET high_ms = high_ms - 3690000, anchor_ms = anchor_ms - 3690000",
+    );
+    suite.launch();
+    let client = watcher(&suite);
+    (suite, client)
+}
+
+#[test]
+fn latest_makes_up_for_one_and_merges_the_others_into_it() {
+    let (_suite, mut client) = missed_an_hour(&json!({}));
+    let fired = wait_occurrence(&mut client, "m", "fired");
+    let merged = ["merged"; 5];
+    assert_eq!(
+        statuses(&mut client, "m"),
+        [&merged[..], &["fired"]].concat()
+    );
+    let reason = ledger(&mut client, "m")[1]["reason"].clone();
+    let expect = format!(
+        "missed; the one of {} stands for it",
+        fired["planned"].as_str().unwrap()
+    );
+    assert_eq!(reason, json!(expect));
+}
+
+#[test]
+fn skip_makes_up_for_none() {
+    let (_suite, mut client) = missed_an_hour(&json!({"catch_up": "skip"}));
+    for _ in 0..6 {
+        let skipped = wait_occurrence(&mut client, "m", "skipped");
+        assert_eq!(skipped["why"], "missed");
+    }
+    assert_eq!(statuses(&mut client, "m"), ["skipped"; 6]);
+    assert_eq!(client.call(json!({"cmd": "stats"}))["tasks"]["queued"], 0);
+}
+
+#[test]
+fn all_makes_up_for_as_many_as_it_says_in_order() {
+    let fields = json!({"catch_up": "all", "catch_up_max": 3, "overlap": "allow"});
+    let (_suite, mut client) = missed_an_hour(&fields);
+    let planned: Vec<Value> = (0..3)
+        .map(|_| wait_occurrence(&mut client, "m", "fired")["planned"].take())
+        .collect();
+    assert!(planned.is_sorted_by_key(|p| p.as_str().map(str::to_owned)));
+    let expect = ["skipped", "skipped", "skipped", "fired", "fired", "fired"];
+    assert_eq!(statuses(&mut client, "m"), expect);
+}
+
+#[test]
+fn what_is_too_late_is_skipped_whatever_else() {
+    let fields = json!({"catch_up": "all", "late": 1800, "overlap": "allow"});
+    let (_suite, mut client) = missed_an_hour(&fields);
+    for _ in 0..3 {
+        wait_occurrence(&mut client, "m", "fired");
+    }
+    let rows = ledger(&mut client, "m");
+    let late = rows
+        .iter()
+        .filter(|r| r["why"] == "late" && r["status"] == "skipped");
+    assert_eq!((late.count(), rows.len()), (3, 6));
+}
+
+#[test]
+fn a_ledger_that_is_ahead_of_the_clock_does_not_double() {
+    let (mut suite, mut client) = suite("");
+    add(&mut client, "a", json!({"every": 1, "overlap": "allow"}));
+    wait_occurrence(&mut client, "a", "fired");
+    suite.stop();
+    // As after a clock that was a day ahead and was set right.
+    sql(&suite, "UPDATE schedules SET high_ms = high_ms + 86400000");
+    suite.launch();
+    let mut client = watcher(&suite);
+    for _ in 0..3 {
+        wait_occurrence(&mut client, "a", "fired");
+    }
+    let rows = ledger(&mut client, "a");
+    let mut planned: Vec<_> = rows.iter().map(|r| r["planned"].to_string()).collect();
+    let all = planned.len();
+    planned.sort_unstable();
+    planned.dedup();
+    assert_eq!(planned.len(), all);
+}
