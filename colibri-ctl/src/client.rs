@@ -22,6 +22,8 @@ use crate::text::clean;
 pub const LINE_MAX: usize = 8 * 1024 * 1024;
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
+/// How long a request waits that was one too many in a second, in milliseconds.
+const PAUSE: u16 = 500;
 /// Events kept while a reply is awaited; colibrid has no reason to send more in between.
 const QUEUE_MAX: usize = 16 * 1024;
 
@@ -109,12 +111,8 @@ impl Client {
         let mut line = serde_json::to_string(&Numbered { request, id })
             .map_err(|e| Fatal::new(format!("cannot write the request as JSON: {e}")))?;
         line.push('\n');
-        self.stream
-            .write_all(line.as_bytes())
-            .map_err(|e| match e.kind() {
-                io::ErrorKind::WouldBlock => self.silent(),
-                _ => self.lost("send the request to", &e),
-            })?;
+        let sent = line;
+        self.write(&sent)?;
         loop {
             let line = match self.line(Some(deadline), false)? {
                 Got::Line(line) => line,
@@ -129,8 +127,25 @@ impl Client {
                 self.queue.push_back(news);
                 continue;
             }
+            let hasty = parsed.error.as_ref().is_some_and(|e| {
+                e.code == "too-many" && e.message.starts_with("limits.requests_per_second")
+            });
+            if hasty && Instant::now() < deadline {
+                // It was not read; there is no event for the time to be over.
+                let _ = poll(&mut [], PAUSE);
+                self.write(&sent)?;
+                continue;
+            }
             return self.reply(&parsed, id);
         }
+    }
+
+    fn write(&mut self, line: &str) -> Result<()> {
+        let written = self.stream.write_all(line.as_bytes());
+        written.map_err(|e| match e.kind() {
+            io::ErrorKind::WouldBlock => self.silent(),
+            _ => self.lost("send the request to", &e),
+        })
     }
 
     /// Waits for the next event or gap, at most until `patience` has passed; with `unread` also

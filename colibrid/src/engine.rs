@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use libcolibri::chan::ChanError;
 use libcolibri::config::Config;
 use libcolibri::error::{reason, Context, Fatal, Result, EX_OK};
-use libcolibri::msg::{RunKey, ToMonitor, ToSchedd, ToSpawnd};
+use libcolibri::msg::{RunKey, ToMonitor, ToSpawnd};
 use libcolibri::sandbox::{self, policy, Confined};
 use libcolibri::signals::Signals;
 use libcolibri::state::Container;
@@ -83,8 +83,6 @@ pub enum Promise {
 pub enum Out {
     /// To spawnd.
     Spawnd(ToSpawnd),
-    /// To schedd.
-    Schedd(ToSchedd),
     /// To a monitor.
     Monitor(Token, ToMonitor),
 }
@@ -475,7 +473,6 @@ impl Engine {
         while let Some(out) = self.out.pop_front() {
             match out {
                 Out::Spawnd(m) if self.spawnd.ready => self.spawnd.send(&m)?,
-                Out::Schedd(m) => self.schedd.send(&m)?,
                 Out::Spawnd(m) => held.push_back(Out::Spawnd(m)),
                 Out::Monitor(token, m) => self.tell_monitor(token, &m),
             }

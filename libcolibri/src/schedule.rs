@@ -208,7 +208,7 @@ impl Schedule {
             let what = "a name has 1 to 64 letters, digits, dots, dashes or underscores";
             return wrong("capabilities", what.into());
         }
-        if self.priority.abs() > 1000 {
+        if !(-1000..=1000).contains(&self.priority) {
             return wrong("priority", "must be from -1000 to 1000".into());
         }
         Ok(())

@@ -149,11 +149,20 @@ fn preview(s: &mut Session, a: &PreviewArgs) -> Result<()> {
                 ..Preview::default()
             }))?;
             let page: Times = read(&data)?;
-            from = page.times.last().map(|t| t.at.clone());
-            rows.extend(page.times.into_iter().map(|t| (t, name.clone())));
+            // A page begins with the time that the one before has ended with.
+            let known = rows
+                .last()
+                .filter(|(_, n)| *n == name)
+                .map(|(t, _)| t.at.clone());
+            let new = page
+                .times
+                .into_iter()
+                .filter(|t| Some(&t.at) != known.as_ref());
+            rows.extend(new.map(|t| (t, name.clone())));
             if !page.more {
                 break;
             }
+            from = rows.last().map(|(t, _)| t.at.clone());
         }
     }
     // Times in UTC sort as texts.

@@ -91,7 +91,7 @@ pub fn schedule(e: &Entry, _style: &Style) -> String {
 
 fn coming(out: &mut String, next: &[Planned]) {
     out.push_str(match next.is_empty() {
-        true => "It does not come again.\n",
+        true => "Nothing is planned.\n",
         false => "Next:\n",
     });
     for p in next {
@@ -114,7 +114,7 @@ fn stands(o: &Occurrence) -> String {
 #[must_use]
 pub fn times(times: &[Planned], style: &Style) -> String {
     if times.is_empty() {
-        return "It does not come again.\n".into();
+        return "Nothing is planned.\n".into();
     }
     let row = |p: &Planned| [p.local.clone(), p.at.clone(), until(&p.at, style)];
     let columns = [left("LOCAL", 25), left("UTC", 24), left("IN", COLUMNS)];

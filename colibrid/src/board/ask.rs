@@ -153,7 +153,7 @@ impl CreateTask {
         if self.after.len() > NEEDS_MAX {
             return bad(format!("after names more than {NEEDS_MAX} tasks"));
         }
-        if self.priority.abs() > PRIORITY_MAX {
+        if !(-PRIORITY_MAX..=PRIORITY_MAX).contains(&self.priority) {
             return bad(format!(
                 "priority must be from -{PRIORITY_MAX} to {PRIORITY_MAX}"
             ));

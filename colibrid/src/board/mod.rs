@@ -37,6 +37,8 @@ use crate::store::DbResult;
 
 /// How long the board rests after what it decided could not be stored.
 const REST: Duration = Duration::from_secs(5);
+/// As long as something is due at a time, the clock is looked at so often.
+const LOOK: Duration = Duration::from_secs(60);
 /// Tasks in one turn that time or the end of others moves on; the rest have the next turn.
 const LOT: u32 = 64;
 
@@ -113,6 +115,7 @@ impl Engine {
             return Some(Duration::ZERO);
         }
         let ms = self.desk.due_ms?.saturating_sub(sys::wall_ms());
-        Some(Duration::from_millis(ms))
+        // It is a time of the wall clock, which may be set or go on while the host sleeps.
+        Some(Duration::from_millis(ms).min(LOOK))
     }
 }

@@ -2,11 +2,13 @@
 
 use libcolibri::config::hash;
 use libcolibri::msg::Planned;
-use libcolibri::schedule::{CatchUp, Rule, Schedule};
+use libcolibri::schedule::{CatchUp, Overlap, Rule, Schedule};
 use libcolibri::{info, sys};
 use serde_json::json;
 
-use super::policy::{self, jitter_ms, look, made_up_for, Step, Verdict, GRACE_MS};
+use super::policy::{
+    self, jitter_ms, look, made_up_for, most_in_window, Step, Verdict, GRACE_MS, WINDOW_MS,
+};
 use super::views::local;
 use crate::board::ask::{CancelTask, CreateTask};
 use crate::board::lifecycle::Status;
@@ -16,8 +18,12 @@ use crate::event::{or_null, Event, OCCURRENCE};
 use crate::store::{DbResult, OccurrenceRow, ScheduleRow, Stands, TaskRow};
 use crate::time::rfc3339;
 
-/// No cron expression comes more often, in milliseconds.
-const MINUTE_MS: u64 = 60_000;
+/// Open occurrences that are looked at: more than one only where `overlap` was changed.
+const OPEN_MAX: u32 = 100;
+/// Of those that come more often in a day nobody counts.
+const HOURLY: u64 = 25;
+/// Waiting ones: no more are let in.
+const WAITING_MAX: u32 = policy::QUEUE_MAX as u32;
 
 /// What schedd can have said that is not done.
 pub(super) const EARLY: &str = "it is not due yet";
@@ -50,6 +56,7 @@ pub(super) fn new_row(
         created_ms: now,
         anchor_ms,
         high_ms: now,
+        floor_ms: 0,
         next_ms,
         paused: None,
         failures: 0,
@@ -77,7 +84,7 @@ impl Engine {
             return Ok(Some(EARLY));
         }
         let known = self.store.occurrence(id, planned.at_ms)?;
-        if known.is_none() && !self.can_be_planned(&s, planned.at_ms, now)? {
+        if known.is_none() && !(can_be_planned(&s, planned, now) && self.has_room(&s, planned)?) {
             return Ok(Some(NEVER));
         }
         let late_ms = now - planned.at_ms;
@@ -86,25 +93,26 @@ impl Engine {
             Some(o) if o.status == Stands::Missed => o,
             // It was skipped by a clock that was ahead, which has been set right.
             Some(o) if on_time && matches!(o.why.as_deref(), Some("missed" | "late")) => o,
+            // It had its turn, but what comes after it in the same span may have had none.
+            Some(_) if until_ms.is_some_and(|u| u > s.high_ms) => entry(
+                id,
+                Planned {
+                    at_ms: s.high_ms + 1,
+                    ..planned
+                },
+                now,
+            ),
             Some(_) => return Ok(None), // it had its turn
-            None => OccurrenceRow {
-                schedule: id,
-                planned_ms: planned.at_ms,
-                manual: false,
-                offset_s: planned.offset_s,
-                status: Stands::Missed,
-                why: None,
-                reason: String::new(),
-                until_ms: None,
-                seen_ms: now,
-                fired_ms: None,
-                started_ms: None,
-                ended_ms: None,
-                task: None,
-            },
+            None => entry(id, planned, now),
         };
-        s.high_ms = s.high_ms.max(planned.at_ms).max(until_ms.unwrap_or(0));
-        self.store.save_schedule(&s)?;
+        let latest = planned.at_ms.max(until_ms.unwrap_or(0));
+        // If it lies ahead of the clock, that was set back: from here on it goes with the clock
+        // again.
+        s.high_ms = match s.high_ms > now {
+            true => latest,
+            false => s.high_ms.max(latest),
+        };
+        self.store.save_progress(&s)?;
         (o.until_ms, o.why, o.reason) = (until_ms, None, String::new());
         if let Some(until) = until_ms {
             let all = format!("missed, with all others up to {}", rfc3339(until));
@@ -127,21 +135,19 @@ impl Engine {
         Ok(None)
     }
 
-    /// Whether an honest schedd can say this, as far as that is known without a calendar.
-    fn can_be_planned(&self, s: &ScheduleRow, at_ms: u64, now: u64) -> DbResult<bool> {
-        let fits = match s.spec.rule() {
-            Ok(Rule::Cron(_)) => {
-                at_ms.is_multiple_of(MINUTE_MS)
-                    && !self.store.is_crowded(s.schedule, at_ms, MINUTE_MS)?
-            }
-            Ok(Rule::Every(ms)) => at_ms > s.anchor_ms && (at_ms - s.anchor_ms).is_multiple_of(ms),
-            Ok(Rule::Once(at)) => at == at_ms,
-            Ok(Rule::FromEnd(_)) => s.next_ms == Some(at_ms),
-            Err(_) => false,
+    /// Whether a day has room for one more of them.
+    fn has_room(&self, s: &ScheduleRow, planned: Planned) -> DbResult<bool> {
+        let Ok(Rule::Cron(cron)) = s.spec.rule() else {
+            return Ok(true);
         };
-        // What lies before the latest is entered already, unless the clock was set back.
-        let new = at_ms > s.high_ms || now < s.high_ms || s.next_ms == Some(at_ms);
-        Ok(fits && new)
+        // Not what another rule has planned.
+        let from = planned.at_ms.saturating_sub(WINDOW_MS).max(s.anchor_ms);
+        let most = most_in_window(&cron);
+        Ok(most > HOURLY
+            || self
+                .store
+                .planned_between(s.schedule, from, planned.at_ms)?
+                < most)
     }
 
     /// Enters where an occurrence stands, and tells subscribers.
@@ -175,11 +181,20 @@ impl Engine {
 
     /// It is to come to pass, if the one before lets it.
     fn come(&mut self, s: &mut ScheduleRow, o: &mut OccurrenceRow) -> DbResult<()> {
-        let open = self.store.standing(s.schedule, Stands::Fired)?;
-        let waiting = self.store.standing(s.schedule, Stands::Waiting)?;
+        if s.spec.overlap == Overlap::Allow {
+            return self.fire(s, o);
+        }
+        let open = self.store.standing(s.schedule, Stands::Fired, OPEN_MAX)?;
+        let waiting = self
+            .store
+            .standing(s.schedule, Stands::Waiting, WAITING_MAX)?;
         match policy::overlap(&s.spec, open.len(), waiting.len()) {
             Step::Start => self.fire(s, o),
-            Step::Wait => self.enter(s, o, Stands::Waiting),
+            Step::Wait => {
+                self.enter(s, o, Stands::Waiting)?;
+                // Those before it may wait for nothing any more.
+                self.next_waiting(s)
+            }
             Step::Busy => {
                 let task = open.first().and_then(|o| o.task).unwrap_or(0);
                 self.skip(s, o, "overlap", format!("task {task} has not ended"))
@@ -237,7 +252,7 @@ impl Engine {
 
     /// All that was missed is known: the newest come to pass, the others are closed.
     fn settle(&mut self, s: &mut ScheduleRow) -> DbResult<()> {
-        let mut missed = self.store.standing(s.schedule, Stands::Missed)?;
+        let mut missed = self.store.standing(s.schedule, Stands::Missed, u32::MAX)?;
         let Some(last) = missed.last().map(|o| rfc3339(o.planned_ms)) else {
             return Ok(());
         };
@@ -253,7 +268,10 @@ impl Engine {
             }
         }
         for o in &mut missed[older..] {
-            self.come(s, o)?;
+            match s.paused.clone() {
+                Some(why) => self.skip(s, o, "paused", format!("paused: {why}"))?,
+                None => self.come(s, o)?,
+            }
         }
         Ok(())
     }
@@ -268,20 +286,16 @@ impl Engine {
         while self.store.has_manual(s.schedule, now)? {
             now += 1;
         }
-        let mut o = OccurrenceRow {
-            schedule: s.schedule,
-            planned_ms: now,
-            manual: true,
+        // Without a calendar its time is in UTC.
+        let planned = Planned {
+            at_ms: now,
             offset_s: 0,
-            status: Stands::Waiting,
+        };
+        let mut o = OccurrenceRow {
+            manual: true,
             why: Some("manual".into()),
             reason: format!("asked for by uid {}", uid.unwrap_or(0)),
-            until_ms: None,
-            seen_ms: now,
-            fired_ms: None,
-            started_ms: None,
-            ended_ms: None,
-            task: None,
+            ..entry(s.schedule, planned, now)
         };
         self.fire(s, &mut o)?;
         Ok(o)
@@ -335,30 +349,46 @@ impl Engine {
                 s.name, s.failures
             );
         }
-        self.store.save_schedule(s)
+        self.store.save_progress(s)
     }
 
-    /// The one before has ended: the next that waits comes to pass.
-    fn next_waiting(&mut self, s: &mut ScheduleRow) -> DbResult<()> {
-        let open = self.store.standing(s.schedule, Stands::Fired)?;
-        let first = self
-            .store
-            .standing(s.schedule, Stands::Waiting)?
-            .into_iter()
-            .next();
-        match first {
-            Some(mut o) if open.is_empty() && s.retired_ms.is_none() => self.fire(s, &mut o),
-            _ => Ok(()),
+    /// If none is open, the next that waits comes to pass; one that cannot is closed, and the one
+    /// after it is next.
+    pub(super) fn next_waiting(&mut self, s: &mut ScheduleRow) -> DbResult<()> {
+        if s.paused.is_some() || s.retired_ms.is_some() || self.ending {
+            return Ok(());
+        }
+        loop {
+            let first = self.store.standing(s.schedule, Stands::Waiting, 1)?.pop();
+            let Some(mut o) = first else { return Ok(()) };
+            if !self
+                .store
+                .standing(s.schedule, Stands::Fired, 1)?
+                .is_empty()
+            {
+                return Ok(());
+            }
+            self.fire(s, &mut o)?;
         }
     }
 
     /// Nothing comes of it any more. What has its task goes on, what still waits for one is closed.
     pub(super) fn retire(&mut self, s: &mut ScheduleRow, reason: &str) -> DbResult<()> {
         s.retired_ms = Some(sys::wall_ms());
-        self.store.save_schedule(s)?;
+        self.store.save_progress(s)?;
         self.timetable.changed.insert(s.schedule);
-        for stands in [Stands::Missed, Stands::Waiting] {
-            for mut o in self.store.standing(s.schedule, stands)? {
+        self.close(s, &[Stands::Missed, Stands::Waiting], reason)
+    }
+
+    /// Closes what stands there: the rule that planned it is no more.
+    pub(super) fn close(
+        &mut self,
+        s: &ScheduleRow,
+        which: &[Stands],
+        reason: &str,
+    ) -> DbResult<()> {
+        for stands in which.iter().copied() {
+            for mut o in self.store.standing(s.schedule, stands, u32::MAX)? {
                 (o.why, o.reason) = (Some("retired".into()), reason.to_owned());
                 self.enter(s, &mut o, Stands::Skipped)?;
             }
@@ -370,11 +400,45 @@ impl Engine {
     fn plan_after_end(&mut self, s: &mut ScheduleRow, o: &OccurrenceRow) -> DbResult<()> {
         if let (Ok(Rule::FromEnd(ms)), false) = (s.spec.rule(), o.manual) {
             s.next_ms = Some(sys::wall_ms() + ms);
-            self.store.save_schedule(s)?;
+            self.store.save_progress(s)?;
             self.timetable.changed.insert(s.schedule);
         }
         Ok(())
     }
+}
+
+/// A row for an occurrence of which nothing is decided yet.
+fn entry(schedule: u64, planned: Planned, now: u64) -> OccurrenceRow {
+    OccurrenceRow {
+        schedule,
+        planned_ms: planned.at_ms,
+        manual: false,
+        offset_s: planned.offset_s,
+        status: Stands::Missed,
+        why: None,
+        reason: String::new(),
+        until_ms: None,
+        seen_ms: now,
+        fired_ms: None,
+        started_ms: None,
+        ended_ms: None,
+        task: None,
+    }
+}
+
+/// Whether an honest schedd can say this, as far as that is known without a calendar.
+fn can_be_planned(s: &ScheduleRow, planned: Planned, now: u64) -> bool {
+    let at_ms = planned.at_ms;
+    let fits = match s.spec.rule() {
+        Ok(Rule::Cron(cron)) => policy::is_wall_time(&cron, planned),
+        Ok(Rule::Every(ms)) => at_ms > s.anchor_ms && (at_ms - s.anchor_ms).is_multiple_of(ms),
+        Ok(Rule::Once(at)) => at == at_ms,
+        Ok(Rule::FromEnd(_)) => s.next_ms == Some(at_ms),
+        Err(_) => false,
+    };
+    // What lies before the latest is entered already, unless the clock was set back.
+    let new = at_ms > s.high_ms || now < s.high_ms || s.next_ms == Some(at_ms);
+    fits && new && at_ms > s.floor_ms
 }
 
 /// The task that the template makes of an occurrence.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use libcolibri::error::{Fatal, Result};
 use libcolibri::msg::{Planned, ToSchedd, When};
-use libcolibri::schedule::Rule;
+use libcolibri::schedule::{Rule, Schedule};
 use libcolibri::{error, info, sys};
 
 use crate::engine::Engine;
@@ -59,6 +59,8 @@ pub struct Timetable {
     wrong: u32,
     /// What schedd was asked for clients, by the first token.
     questions: BTreeMap<u64, Question>,
+    /// Parts of them that it has and has not answered.
+    asked: u64,
     last_token: u64,
 }
 
@@ -142,7 +144,11 @@ impl Engine {
                 }
                 Some(s) if s.declared && s.spec == *spec => {}
                 Some(mut s) => {
-                    if s.spec.rule() != spec.rule() || s.spec.start != spec.start {
+                    let planned_by =
+                        |s: &Schedule| (s.rule(), s.zone.clone(), s.start.clone(), s.end.clone());
+                    if planned_by(&s.spec) != planned_by(spec) {
+                        let reason = "the schedule is declared otherwise now";
+                        self.close(&s, &[Stands::Missed], reason)?;
                         let fresh = ledger::new_row(name, spec, true, 0, now);
                         // Nothing of the new rule was planned before it was there.
                         (s.high_ms, s.anchor_ms) = (s.high_ms.max(now), fresh.anchor_ms);
@@ -165,7 +171,7 @@ impl Engine {
         };
         // After a clock that was set back, what lies between is told of again, and known.
         let mut after_ms = s.high_ms.min(sys::wall_ms());
-        if let Some(open) = self.store.standing(s.schedule, Stands::Missed)?.first() {
+        if let Some(open) = self.store.standing(s.schedule, Stands::Missed, 1)?.first() {
             after_ms = after_ms.min(open.planned_ms.saturating_sub(1));
         }
         after_ms = after_ms.max(start.map_or(0, |s| s.saturating_sub(1)));
@@ -189,7 +195,7 @@ impl Engine {
             after_ms,
             until_ms: end.unwrap_or(u64::MAX),
             when,
-            zone: zone_of(&s.spec.zone, when),
+            zone: s.spec.zone.clone(),
         }))
     }
 
@@ -199,7 +205,11 @@ impl Engine {
     /// When schedd is gone.
     pub(crate) fn feed_schedd(&mut self) -> Result<()> {
         self.timetable.handled.clear();
-        if !self.ready || self.stuck.is_some() {
+        if !self.ready {
+            return Ok(());
+        }
+        self.ask_on()?;
+        if self.stuck.is_some() {
             return Ok(());
         }
         for id in std::mem::take(&mut self.timetable.changed) {
@@ -344,6 +354,10 @@ impl Engine {
             Ok(Some(wrong)) => {
                 if wrong == ledger::EARLY {
                     self.timetable.rest([id]);
+                    // The clock may have been set back between schedd's look at it and ours.
+                    if planned.at_ms < sys::wall_ms() + REST.as_millis() as u64 {
+                        return Ok(());
+                    }
                 }
                 return self.not_believed(id, planned, wrong);
             }
@@ -367,13 +381,5 @@ impl Engine {
                 );
             }
         }
-    }
-}
-
-/// The zone that schedd needs: only wall times have one.
-fn zone_of(zone: &str, when: When) -> String {
-    match when {
-        When::Cron(_) => zone.to_owned(),
-        _ => String::new(),
     }
 }

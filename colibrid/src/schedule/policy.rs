@@ -1,6 +1,10 @@
 //! What becomes of an occurrence: the policies as pure functions.
 
+use jiff::tz::Offset;
+use jiff::Timestamp;
 use libcolibri::config::hash;
+use libcolibri::cron::Cron;
+use libcolibri::msg::Planned;
 use libcolibri::schedule::{CatchUp, Overlap, Schedule};
 
 /// An occurrence that is looked at within this time of its planned one, in milliseconds, is not
@@ -47,6 +51,57 @@ pub fn made_up_for(s: &Schedule) -> usize {
         CatchUp::All => s.catch_up_max as usize,
     }
 }
+
+/// Distances from UTC are whole quarters of an hour, in seconds, and not larger than this.
+const QUARTER: i32 = 15 * 60;
+const OFFSET_MAX: i32 = 14 * 3600;
+/// Minutes of the wall clock that are skipped at once, but for a whole day before midnight.
+const SKIPPED_MAX: i64 = 120;
+const DAY: i64 = 24 * 60;
+
+/// Whether schedd can say that a cron expression comes then: the wall time is meant, or a skip of
+/// the clock ends there in which one was meant. Which zone skips when is for schedd to know.
+#[must_use]
+pub fn is_wall_time(cron: &Cron, planned: Planned) -> bool {
+    let whole = planned.at_ms.is_multiple_of(60_000);
+    let offset = planned.offset_s;
+    if !whole || offset % QUARTER != 0 || offset.abs() > OFFSET_MAX {
+        return false;
+    }
+    let minute = i64::try_from(planned.at_ms / 60_000).unwrap_or(i64::MAX);
+    let minute = minute.saturating_add(i64::from(offset / 60));
+    let skipped = match minute.rem_euclid(DAY) {
+        0 => DAY,
+        m if m % 15 == 0 => SKIPPED_MAX,
+        _ => 0,
+    };
+    (0..=skipped).any(|back| is_meant(cron, minute - back))
+}
+
+/// Of a wall time in minutes since 1970.
+fn is_meant(cron: &Cron, minute: i64) -> bool {
+    let (of_hour, of_day) = (minute.rem_euclid(60), minute.rem_euclid(DAY));
+    if cron.minutes & 1 << of_hour == 0 || cron.hours & 1 << (of_day / 60) == 0 {
+        return false;
+    }
+    let Ok(at) = Timestamp::from_second(minute.saturating_mul(60)) else {
+        return false;
+    };
+    let date = Offset::UTC.to_datetime(at).date();
+    let weekday = date.weekday().to_sunday_zero_offset();
+    cron.months & 1 << date.month() != 0
+        && cron.has_day(date.day().unsigned_abs(), weekday.unsigned_abs())
+}
+
+/// Most occurrences in [`WINDOW_MS`], whatever the clock does in it: those of one day, and one at
+/// the end of a skipped one.
+#[must_use]
+pub fn most_in_window(cron: &Cron) -> u64 {
+    u64::from(cron.minutes.count_ones() * cron.hours.count_ones()) + 1
+}
+
+/// Two hours less than a day, in milliseconds: no day is shorter.
+pub const WINDOW_MS: u64 = 22 * 3600 * 1000;
 
 /// What an occurrence does that may come to pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +184,31 @@ mod tests {
         assert_eq!(overlap(&with("queue"), 1, QUEUE_MAX), Step::Full);
         assert_eq!(overlap(&with("replace"), 1, 3), Step::Replace);
         assert_eq!(overlap(&with("allow"), 9, 0), Step::Start);
+    }
+
+    #[test]
+    fn only_wall_times_that_are_meant_are_believed() {
+        let planned = |text: &str, offset_s| {
+            let at: Timestamp = text.parse().unwrap();
+            let at_ms = u64::try_from(at.as_millisecond()).unwrap();
+            Planned { at_ms, offset_s }
+        };
+        let is =
+            |cron: &str, text, offset| is_wall_time(&cron.parse().unwrap(), planned(text, offset));
+        assert!(is("30 2 * * *", "2025-06-01T00:30:00Z", 7200));
+        assert!(!is("30 2 * * *", "2025-06-01T00:31:00Z", 7200));
+        assert!(!is("30 2 * * *", "2025-06-01T00:30:01Z", 7200));
+        assert!(!is("30 2 * * *", "2025-06-01T00:29:00Z", 7260));
+        assert!(!is("30 2 2 * *", "2025-06-01T00:30:00Z", 7200));
+        assert!(is("30 2 * * SUN", "2025-06-01T00:30:00Z", 7200));
+        assert!(!is("30 2 * * MON", "2025-06-01T00:30:00Z", 7200));
+        assert!(is("45 5 1 1 *", "2025-01-01T00:00:00Z", 20700));
+        // The end of a skip: 2:30 is none on that day in Berlin, nor the 30th in Apia.
+        assert!(is("30 2 * * *", "2025-03-30T01:00:00Z", 7200));
+        assert!(is("0 12 * * *", "2011-12-30T10:00:00Z", 14 * 3600));
+        assert!(!is("30 2 * * *", "2025-03-30T05:00:00Z", 7200));
+        assert!(!is("0 0 1 1 *", "2025-06-01T00:00:00Z", 0));
+        assert!(!is("* * * * *", "9999-12-30T20:00:00Z", 15 * 3600));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! schedd has answered.
 
 use libcolibri::error::{Fatal, Result as Fate};
-use libcolibri::msg::{Planned, ToSchedd, When, PLAN_MAX};
+use libcolibri::msg::{Planned, ToSchedd, When};
 use libcolibri::record::clip;
 use libcolibri::schedule::{Rule, Schedule};
 use libcolibri::{info, sys};
@@ -10,7 +10,7 @@ use mio::Token;
 use serde_json::{json, Value};
 
 use super::ask::{refusal, Ask, List, Occurrences, Preview};
-use super::{ledger, views, zone_of};
+use super::{ledger, views};
 use crate::board::ask::time;
 use crate::board::Actor;
 use crate::engine::{Answer, Engine, Promise};
@@ -22,6 +22,8 @@ use crate::store::{DbResult, ScheduleRow};
 const NEXT: u32 = 5;
 /// Questions that wait for schedd, all clients together.
 const QUESTIONS_MAX: usize = 1000;
+/// Parts of questions that schedd has and has not answered: it has other things to do.
+const ASKED_MAX: u64 = 64;
 
 type Reply = Result<Value, Refusal>;
 
@@ -30,8 +32,20 @@ pub(crate) struct Question {
     client: Token,
     id: Option<Value>,
     what: What,
-    wanted: usize,
+    /// What schedd is asked, in this order; so many of them it was.
+    asks: Vec<ToSchedd>,
+    asked: usize,
     plans: Vec<Option<Vec<Planned>>>,
+}
+
+impl Question {
+    /// Most times that the part which is answered next may have.
+    fn most(&self) -> usize {
+        match self.asks.get(self.plans.len()) {
+            Some(ToSchedd::Ask { most, .. }) => *most as usize,
+            _ => 0,
+        }
+    }
 }
 
 enum What {
@@ -39,8 +53,8 @@ enum What {
     Add(Box<ScheduleRow>),
     /// One, with its next times.
     Get(Box<ScheduleRow>),
-    /// Several, with the next time of each.
-    List(Vec<ScheduleRow>),
+    /// Several, by their numbers, with the next time of each.
+    List(Vec<u64>),
     /// Times.
     Preview(u32),
 }
@@ -67,7 +81,7 @@ fn times(s: &ScheduleRow, from: u64, to: u64, most: u32) -> ToSchedd {
         after_ms: from.max(start.map_or(0, |s| s.saturating_sub(1))),
         until_ms: to.min(end.unwrap_or(u64::MAX)),
         most,
-        zone: when.map_or(String::new(), |w| zone_of(&s.spec.zone, w)),
+        zone: s.spec.zone.clone(),
         when: when.unwrap_or(When::Once { at_ms: 0 }),
     }
 }
@@ -174,7 +188,8 @@ impl Engine {
         }
         let now = sys::wall_ms();
         let asks = rows.iter().map(|s| times(s, now, u64::MAX, 1)).collect();
-        self.ask_schedd(client, id, What::List(rows), asks)
+        let numbers = rows.iter().map(|s| s.schedule).collect();
+        self.ask_schedd(client, id, What::List(numbers), asks)
     }
 
     fn preview(
@@ -184,7 +199,8 @@ impl Engine {
         p: &Preview,
     ) -> Result<Option<Value>, Refusal> {
         let now = sys::wall_ms();
-        let from = time("from", p.from.as_deref())?.unwrap_or(now);
+        // That very instant counts.
+        let from = time("from", p.from.as_deref())?.map_or(now, |f| f.saturating_sub(1));
         let to = time("to", p.to.as_deref())?.unwrap_or(u64::MAX);
         let s = match (&p.schedule, &p.cron) {
             (Some(name), _) => self.named(name)?,
@@ -216,14 +232,20 @@ impl Engine {
             reason => reason.to_owned(),
         };
         s.paused = Some(why);
-        db(self.store.save_schedule(&s))?;
+        db(self.store.save_progress(&s))?;
         Ok(json!({"schedule": s.name, "state": "paused"}))
     }
 
     fn resume(&mut self, name: &str) -> Reply {
         let mut s = self.living(name)?;
         (s.paused, s.failures) = (None, 0);
-        db(self.store.save_schedule(&s))?;
+        // After a clock that was ahead it would wait for long.
+        if let (Ok(Rule::FromEnd(ms)), Some(next)) = (s.spec.rule(), s.next_ms) {
+            s.next_ms = Some(next.min(sys::wall_ms() + ms));
+            self.timetable.changed.insert(s.schedule);
+        }
+        db(self.store.save_progress(&s))?;
+        db(self.next_waiting(&mut s))?;
         Ok(json!({"schedule": s.name, "state": "active"}))
     }
 
@@ -259,21 +281,20 @@ impl Engine {
             return Err(Refusal::new("too-many", message));
         }
         let first = self.timetable.last_token + 1;
-        let wanted = asks.len();
-        for (ask, n) in asks.into_iter().zip(first..) {
-            let mut ask = ask;
-            if let ToSchedd::Ask { token, .. } = &mut ask {
+        let mut asks = asks;
+        for (ask, n) in asks.iter_mut().zip(first..) {
+            if let ToSchedd::Ask { token, .. } = ask {
                 *token = n;
             }
-            self.out.push_back(crate::engine::Out::Schedd(ask));
             self.timetable.last_token = n;
         }
         let question = Question {
             client,
             id: id.clone(),
             what,
-            wanted,
-            plans: Vec::with_capacity(wanted),
+            asks,
+            asked: 0,
+            plans: Vec::new(),
         };
         self.timetable.questions.insert(first, question);
         if let Some(c) = self.clients.get(client) {
@@ -282,22 +303,41 @@ impl Engine {
         Ok(None)
     }
 
-    /// schedd has answered a question.
+    /// Asks schedd what is still to be asked, a little at a time.
     ///
     /// # Errors
-    /// An answer to nothing.
+    /// When schedd is gone.
+    pub(super) fn ask_on(&mut self) -> Fate<()> {
+        let t = &mut self.timetable;
+        for q in t.questions.values_mut() {
+            while q.asked < q.asks.len() {
+                if t.asked == ASKED_MAX || self.schedd.chan.is_pending() {
+                    return Ok(());
+                }
+                self.schedd.send(&q.asks[q.asked])?;
+                (q.asked, t.asked) = (q.asked + 1, t.asked + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// schedd has answered a part of a question.
+    ///
+    /// # Errors
+    /// An answer to nothing, or with more than was asked for.
     pub(crate) fn hear_plan(&mut self, token: u64, times: Option<Vec<Planned>>) -> Fate<()> {
         let asked = self.timetable.questions.range_mut(..=token).next_back();
         let Some((first, q)) = asked.filter(|(first, q)| {
-            **first + q.plans.len() as u64 == token
-                && times.as_ref().is_none_or(|t| t.len() <= PLAN_MAX)
+            let due = q.plans.len() < q.asked && **first + q.plans.len() as u64 == token;
+            due && times.as_ref().is_none_or(|t| t.len() <= q.most())
         }) else {
             return Err(Fatal::new(
                 "colibri-schedd answered what it was not asked: it is not to be trusted",
             ));
         };
         q.plans.push(times);
-        if q.plans.len() < q.wanted {
+        self.timetable.asked -= 1;
+        if q.plans.len() < q.asks.len() {
             return Ok(());
         }
         let first = *first;
@@ -318,7 +358,7 @@ impl Engine {
                 self.unless_half(added)
             }
             What::Get(s) => self.shown(&s, q.plans),
-            What::List(rows) => self.listed(&rows, q.plans),
+            What::List(numbers) => self.listed(&numbers, q.plans),
             What::Preview(limit) => previewed(limit, q.plans),
         };
         if let Some(c) = self.clients.get(q.client) {
@@ -373,10 +413,17 @@ impl Engine {
         Ok(v)
     }
 
-    fn listed(&self, rows: &[ScheduleRow], plans: Vec<Option<Vec<Planned>>>) -> Reply {
-        let mut all = Vec::with_capacity(rows.len());
-        for (s, plan) in rows.iter().zip(plans) {
-            let mut v = self.view(s)?;
+    fn listed(&self, numbers: &[u64], plans: Vec<Option<Vec<Planned>>>) -> Reply {
+        let mut all = Vec::with_capacity(numbers.len());
+        for (number, plan) in numbers.iter().zip(plans) {
+            let Some(s) = db(self.store.schedule(*number))? else {
+                continue;
+            };
+            let mut v = self.view(&s)?;
+            // A thousand of them would be more than a client may have wait for it.
+            if let Some(spec) = v["spec"].as_object_mut() {
+                spec.remove("prompt");
+            }
             v["next"] = plan.iter().flatten().map(views::planned).collect();
             all.push(v);
         }

@@ -8,6 +8,7 @@ use super::{DbResult, Store};
 
 /// `high_ms` is the latest planned time that has a row: nothing before it is asked for again.
 /// `next_ms` is the planned time of a schedule that counts from the end of its last occurrence.
+/// `floor_ms` is the latest that was forgotten: what lies at or before it had its turn.
 /// A row with `until_ms` stands for all that was planned from its own time to there.
 pub(super) const TABLES: &str = "
 CREATE TABLE schedules (
@@ -19,12 +20,14 @@ CREATE TABLE schedules (
     created_ms INTEGER NOT NULL,
     anchor_ms INTEGER NOT NULL,
     high_ms INTEGER NOT NULL,
+    floor_ms INTEGER NOT NULL DEFAULT 0,
     next_ms INTEGER,
     paused TEXT,
     failures INTEGER NOT NULL DEFAULT 0,
     retired_ms INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX schedules_name ON schedules (name) WHERE retired_ms IS NULL;
+CREATE INDEX schedules_retired ON schedules (name, schedule) WHERE retired_ms IS NOT NULL;
 CREATE TABLE occurrences (
     schedule INTEGER NOT NULL REFERENCES schedules (schedule),
     planned_ms INTEGER NOT NULL,
@@ -65,6 +68,8 @@ pub struct ScheduleRow {
     pub anchor_ms: u64,
     /// The latest planned time that has a row.
     pub high_ms: u64,
+    /// What was planned up to here and has no row had its turn and was forgotten.
+    pub floor_ms: u64,
     /// Of one that counts from the end of the last: when it is planned.
     pub next_ms: Option<u64>,
     /// Why it is paused, if it is.
@@ -160,7 +165,7 @@ pub struct OccurrenceRow {
 }
 
 const COLUMNS: &str = "schedule, name, declared, spec, by_uid, created_ms, anchor_ms, high_ms,
-    next_ms, paused, failures, retired_ms FROM schedules";
+    next_ms, paused, failures, retired_ms, floor_ms FROM schedules";
 
 fn schedule_row(r: &Row<'_>) -> DbResult<ScheduleRow> {
     let spec: String = r.get(3)?;
@@ -177,6 +182,7 @@ fn schedule_row(r: &Row<'_>) -> DbResult<ScheduleRow> {
         paused: r.get(9)?,
         failures: r.get(10)?,
         retired_ms: r.get(11)?,
+        floor_ms: r.get(12)?,
     })
 }
 
@@ -227,7 +233,29 @@ impl Store {
         Ok(())
     }
 
-    /// Stores what changes in a schedule's life.
+    /// Stores what its occurrences and its users change of a schedule: not what it is, which may be
+    /// long.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn save_progress(&self, s: &ScheduleRow) -> DbResult<()> {
+        self.write(
+            Sort::Decision,
+            "UPDATE schedules SET high_ms = ?2, next_ms = ?3, paused = ?4, failures = ?5,
+                 retired_ms = ?6 WHERE schedule = ?1",
+            params![
+                s.schedule,
+                s.high_ms,
+                s.next_ms,
+                s.paused,
+                s.failures,
+                s.retired_ms
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Stores a schedule that is declared anew.
     ///
     /// # Errors
     /// When the database refuses.
@@ -270,13 +298,19 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn schedule_named(&self, name: &str) -> DbResult<Option<ScheduleRow>> {
-        self.db
-            .prepare_cached(&format!(
-                "SELECT {COLUMNS} WHERE name = ?1
-                 ORDER BY retired_ms IS NOT NULL, schedule DESC LIMIT 1"
-            ))?
-            .query_row([name], schedule_row)
-            .optional()
+        // Two questions, since each has an index of its own.
+        let one = |which: &str| {
+            self.db
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} WHERE name = ?1 AND {which} ORDER BY schedule DESC LIMIT 1"
+                ))?
+                .query_row([name], schedule_row)
+                .optional()
+        };
+        match one("retired_ms IS NULL")? {
+            None => one("retired_ms IS NOT NULL"),
+            living => Ok(living),
+        }
     }
 
     /// Schedules that are not retired, by number.
@@ -359,17 +393,17 @@ impl Store {
             .query_row(params![schedule, at_ms], |r| r.get(0))
     }
 
-    /// Whether another planned occurrence lies closer than `gap_ms`.
+    /// How many were planned after `from_ms` and before `to_ms`.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn is_crowded(&self, schedule: u64, planned_ms: u64, gap_ms: u64) -> DbResult<bool> {
+    pub fn planned_between(&self, schedule: u64, from_ms: u64, to_ms: u64) -> DbResult<u64> {
         self.db
             .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM occurrences WHERE schedule = ?1 AND manual = 0
-                 AND planned_ms > ?2 - ?3 AND planned_ms < ?2 + ?3 AND planned_ms <> ?2)",
+                "SELECT count(*) FROM occurrences WHERE schedule = ?1 AND manual = 0
+                 AND planned_ms > ?2 AND planned_ms < ?3",
             )?
-            .query_row(params![schedule, planned_ms, gap_ms], |r| r.get(0))
+            .query_row(params![schedule, from_ms, to_ms], |r| r.get(0))
     }
 
     /// The occurrence that a task was made for.
@@ -383,17 +417,22 @@ impl Store {
             .optional()
     }
 
-    /// Occurrences of a schedule that stand there, the earliest first.
+    /// The earliest occurrences of a schedule that stand there, at most `most`.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn standing(&self, schedule: u64, status: Stands) -> DbResult<Vec<OccurrenceRow>> {
-        // The list of words lets the index be used.
+    pub fn standing(
+        &self,
+        schedule: u64,
+        status: Stands,
+        most: u32,
+    ) -> DbResult<Vec<OccurrenceRow>> {
+        // The list of words is what the index was made with.
         let mut stmt = self.db.prepare_cached(&format!(
-            "SELECT {ROWS} WHERE schedule = ?1 AND status = ?2
-               AND status IN ('missed', 'waiting', 'fired') ORDER BY planned_ms"
+            "SELECT {ROWS} INDEXED BY occurrences_open WHERE schedule = ?1 AND status = ?2
+               AND status IN ('missed', 'waiting', 'fired') ORDER BY planned_ms LIMIT ?3"
         ))?;
-        let rows = stmt.query_map(params![schedule, status.as_str()], occurrence_row)?;
+        let rows = stmt.query_map(params![schedule, status.as_str(), most], occurrence_row)?;
         rows.collect()
     }
 
@@ -421,13 +460,25 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn expire_occurrences(&self, schedule: u64, keep: u64) -> DbResult<()> {
+        let first: Option<u64> = self
+            .db
+            .prepare_cached(
+                "SELECT planned_ms FROM occurrences WHERE schedule = ?1
+                 ORDER BY planned_ms DESC LIMIT 1 OFFSET ?2",
+            )?
+            .query_row(params![schedule, keep], |r| r.get(0))
+            .optional()?;
+        let Some(first) = first else { return Ok(()) };
         self.write(
             Sort::Decision,
-            "DELETE FROM occurrences WHERE schedule = ?1
-                 AND status NOT IN ('missed', 'waiting', 'fired') AND planned_ms <
-                 (SELECT planned_ms FROM occurrences WHERE schedule = ?1
-                  ORDER BY planned_ms DESC LIMIT 1 OFFSET ?2)",
-            params![schedule, keep],
+            "UPDATE schedules SET floor_ms = max(floor_ms, ?2 - 1) WHERE schedule = ?1",
+            params![schedule, first],
+        )?;
+        self.write(
+            Sort::Decision,
+            "DELETE FROM occurrences WHERE schedule = ?1 AND planned_ms < ?2
+                 AND status NOT IN ('missed', 'waiting', 'fired')",
+            params![schedule, first],
         )?;
         Ok(())
     }

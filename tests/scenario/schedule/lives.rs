@@ -174,6 +174,14 @@ fn what_cannot_be_is_refused_where_it_is_said() {
         refused(json!({"every": 1, "end": "2020-01-01T00:00:00Z"})),
         "bad-request"
     );
+    assert_eq!(
+        refused(json!({"every": 1, "zone": "Mars/Olympus"})),
+        "bad-request"
+    );
+    assert_eq!(
+        refused(json!({"every": 1, "priority": i32::MIN})),
+        "bad-request"
+    );
     assert_eq!(refused(json!({"every": 1, "agent": "nobody"})), "not-found");
     assert_eq!(
         client.call(json!({"cmd": "list-schedules"}))["schedules"],
@@ -204,6 +212,40 @@ fn a_zone_decides_when_a_wall_time_is() {
     ];
     assert_eq!(local, expect);
     assert_eq!(times["more"], json!(false));
+    // The first instant of the span counts.
+    let first = "2030-01-01T00:00:00.000Z";
+    let preview = json!({
+        "cmd": "preview-schedule", "cron": "@yearly", "from": first, "limit": 1,
+    });
+    assert_eq!(client.call(preview)["times"][0]["at"], first);
+}
+
+#[test]
+fn long_prompts_and_many_who_list_do_no_harm() {
+    let (suite, mut client) = suite("");
+    let prompt = "x".repeat(60_000);
+    for n in 0..150 {
+        let fields = json!({"cron": "@yearly", "prompt": prompt});
+        add(&mut client, &format!("s{n}"), fields);
+    }
+    let list = b"{\"cmd\":\"list-schedules\",\"limit\":1000}\n";
+    let mut many: Vec<_> = (0..20).map(|_| suite.client()).collect();
+    for c in &mut many {
+        for _ in 0..5 {
+            c.send_raw(list).expect("sent");
+        }
+    }
+    for c in &mut many {
+        for _ in 0..5 {
+            let reply = c.value(LONG).expect("a reply");
+            let all = reply["data"]["schedules"].as_array().expect("a list");
+            assert_eq!(all.len(), 150);
+            assert!(all.iter().all(|s| s["next"][0]["at"].is_string()));
+            assert!(all[0]["spec"]["title"].is_string() && all[0]["spec"]["prompt"].is_null());
+        }
+    }
+    let shown = client.call(json!({"cmd": "get-schedule", "schedule": "s1"}));
+    assert_eq!(shown["spec"]["prompt"], json!(prompt));
 }
 
 #[test]

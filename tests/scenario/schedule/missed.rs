@@ -1,8 +1,9 @@
 //! Occurrences that were planned while the suite was down. The clock is not moved: the ledger of a
 //! suite that is stopped is, to an hour before.
 
-use crate::stage::{add, ledger, sql, statuses, suite, wait_occurrence, watcher};
+use crate::stage::{add, ledger, ms, now_ms, sql, statuses, suite, wait_occurrence, watcher};
 use colibri_tests::client::Client;
+use colibri_tests::wait::{must, LONG};
 use serde_json::{json, Value};
 
 /// A schedule that comes every ten minutes, of which the last hour was missed.
@@ -88,13 +89,24 @@ fn a_ledger_that_is_ahead_of_the_clock_does_not_double() {
     sql(&suite, "UPDATE schedules SET high_ms = high_ms + 86400000");
     suite.launch();
     let mut client = watcher(&suite);
-    for _ in 0..3 {
-        wait_occurrence(&mut client, "a", "fired");
-    }
+    let again = wait_occurrence(&mut client, "a", "fired");
+    wait_occurrence(&mut client, "a", "fired");
+    // From here on it goes with the clock again: what a suite that is down misses is known.
+    suite.stop();
+    let down = now_ms();
+    must("some to be missed", LONG, || {
+        (now_ms() > down + 2500).then_some(())
+    });
+    suite.launch();
+    let mut client = watcher(&suite);
+    must("one that comes after that", LONG, || {
+        let last = wait_occurrence(&mut client, "a", "fired");
+        (ms(&last["planned"]) > down + 2000).then_some(())
+    });
     let rows = ledger(&mut client, "a");
-    let mut planned: Vec<_> = rows.iter().map(|r| r["planned"].to_string()).collect();
-    let all = planned.len();
-    planned.sort_unstable();
-    planned.dedup();
-    assert_eq!(planned.len(), all);
+    let planned: Vec<u64> = rows.iter().rev().map(|r| ms(&r["planned"])).collect();
+    let from = planned.iter().position(|p| *p == ms(&again["planned"]));
+    for pair in planned[from.expect("its row")..].windows(2) {
+        assert_eq!(pair[1] - pair[0], 1000, "each second once: {planned:?}");
+    }
 }

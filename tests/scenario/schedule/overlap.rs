@@ -1,6 +1,6 @@
 //! What becomes of an occurrence while the one before has not ended.
 
-use crate::stage::{add, claim, finish, ledger, report, suite, wait_occurrence};
+use crate::stage::{add, claim, finish, ledger, report, sql, suite, wait_occurrence, watcher};
 use serde_json::json;
 
 #[test]
@@ -77,4 +77,52 @@ fn it_is_paused_after_failures_in_a_row() {
     let fired = ledger(&mut client, "f");
     let fired = fired.iter().filter(|r| r["status"] == "fired").count();
     assert_eq!(fired, 0);
+}
+
+#[test]
+fn what_waits_does_not_come_while_it_is_paused() {
+    let (_suite, mut client) = suite("");
+    let fields = json!({"every": 1, "overlap": "queue", "pause_after": 1});
+    add(&mut client, "q", fields);
+    let first = wait_occurrence(&mut client, "q", "fired");
+    wait_occurrence(&mut client, "q", "waiting");
+    finish(&mut client, &first["task"], "failed");
+    let shown = client.call(json!({"cmd": "get-schedule", "schedule": "q"}));
+    assert_eq!(shown["state"], "paused", "{shown}");
+    let fired = |client: &mut colibri_tests::client::Client| {
+        ledger(client, "q").iter().any(|o| o["status"] == "fired")
+    };
+    assert!(!fired(&mut client));
+    client.call(json!({"cmd": "resume-schedule", "schedule": "q"}));
+    assert!(fired(&mut client), "the first that waits");
+}
+
+#[test]
+fn one_that_cannot_come_does_not_hold_up_those_that_wait() {
+    let (mut suite, mut client) = suite("");
+    add(
+        &mut client,
+        "q",
+        json!({"every": 1, "overlap": "queue", "agent": "hand"}),
+    );
+    let first = wait_occurrence(&mut client, "q", "fired");
+    wait_occurrence(&mut client, "q", "waiting");
+    wait_occurrence(&mut client, "q", "waiting");
+    let claimed = claim(&mut client, &first["task"]);
+    suite.stop();
+    // The next task would be for an agent that is gone; later ones would not.
+    sql(
+        &suite,
+        "UPDATE schedules SET spec = json_set(spec, '$.agent', 'gone')",
+    );
+    suite.launch();
+    let mut client = watcher(&suite);
+    report(&mut client, &first["task"], &claimed, "done");
+    let refused = wait_occurrence(&mut client, "q", "skipped");
+    assert_eq!(refused["why"], "refused", "{refused}");
+    let left = |client: &mut colibri_tests::client::Client| {
+        let rows = ledger(client, "q");
+        rows.iter().filter(|o| o["status"] == "waiting").count()
+    };
+    assert_eq!(left(&mut client), 0);
 }

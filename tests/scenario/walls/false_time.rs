@@ -17,9 +17,11 @@ use libcolibri::wire;
 use nix::sys::stat::Mode;
 use serde_json::{json, Value};
 
-/// Two schedules that are told of by numbers: 1 comes every second since 2020, 2 each minute.
+/// Three schedules that are told of by numbers: 1 comes every second since 2020, 2 each minute, 3 at
+/// seven past midnight of one day in four years.
 const DECLARED: &str = "[schedule.a]\nevery = 1\nstart = \"2020-01-01T00:00:00Z\"\ntitle = \"t\"\n\
-    overlap = \"allow\"\n[schedule.b]\ncron = \"* * * * *\"\ntitle = \"t\"\noverlap = \"allow\"\n";
+    overlap = \"allow\"\n[schedule.b]\ncron = \"* * * * *\"\ntitle = \"t\"\noverlap = \"allow\"\n\
+    [schedule.c]\ncron = \"7 0 29 2 *\"\ntitle = \"t\"\noverlap = \"allow\"\n";
 
 struct Liar {
     daemon: Daemon,
@@ -125,6 +127,7 @@ fn what_cannot_be_true_has_no_effect() {
         ("not a multiple of the interval", due(1, at + 1)),
         ("before the schedule was there", due(2, minute - 600_000)),
         ("not a whole minute", due(2, minute + 1)),
+        ("a minute that is not meant", due(3, minute)),
         ("of no schedule", due(99, at)),
         ("of a number that there cannot be", due(u64::MAX, at)),
         ("the beginning of time", due(1, 0)),
