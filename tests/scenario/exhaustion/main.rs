@@ -4,3 +4,5 @@
 mod descriptors;
 mod disk;
 mod memory;
+#[cfg(target_os = "linux")]
+mod processes;
