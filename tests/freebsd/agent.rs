@@ -5,12 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use colibri_tests::skip::skip;
 use colibri_tests::suite::{is_root, Profile, Scratch, Suite};
 
 /// Whether this is root, without whom there are no jails; says so where not.
 pub fn root() -> bool {
     if !is_root() {
-        println!("skipped: only root can make jails");
+        skip("only root can make jails");
     }
     is_root()
 }

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::agent::{prefix, root, script};
+use colibri_tests::skip::skip;
 use colibri_tests::suite::{Profile, Scratch, Setup, Suite};
 use serde_json::{json, Value};
 
@@ -14,7 +15,7 @@ fn racct() -> bool {
         .expect("sysctl");
     let on = out.stdout.starts_with(b"1");
     if !on {
-        println!("skipped: kern.racct.enable is not 1");
+        skip("kern.racct.enable is not 1");
     }
     on
 }

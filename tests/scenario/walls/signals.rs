@@ -1,6 +1,7 @@
 //! An agent that signals everything it can reach does not reach Colibri.
 
 use colibri_tests::procs::alive;
+use colibri_tests::skip::skip;
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{Profile, Scratch, Setup, Suite};
 use serde_json::json;
@@ -24,7 +25,7 @@ fn an_agent_that_kills_everything_ends_only_itself() {
     let status = client.call(json!({"cmd": "status"}));
     if status["container_proof"] != true {
         // Then it would reach everything of this user, the tests included.
-        return println!("SKIP: needs a container that the kernel holds");
+        return skip("needs a container that the kernel holds");
     }
     client.subscribe(None);
     let calm = client.spawn_agent("steps", "go");

@@ -38,7 +38,11 @@ pub(in crate::sys) fn no_new_privs() -> io::Result<()> {
 }
 
 pub(in crate::sys) fn not_traceable() -> io::Result<()> {
-    switch(libc::PROC_TRACE_CTL, libc::PROC_TRACE_CTL_DISABLE)
+    match switch(libc::PROC_TRACE_CTL, libc::PROC_TRACE_CTL_DISABLE) {
+        // Who traces this process already, by ktrace(1) or a debugger, started it or is root.
+        Err(e) if e.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+        other => other,
+    }
 }
 
 pub(in crate::sys) fn die_with_parent(signal: Signal) -> io::Result<()> {
