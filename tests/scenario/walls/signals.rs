@@ -33,7 +33,8 @@ fn an_agent_that_kills_everything_ends_only_itself() {
     for _ in 0..3 {
         let run = client.spawn_agent("killer", "go");
         let ended = client.wait_ended(run);
-        assert_eq!(ended["exit"], json!({"how": "code", "value": 5}), "{ended}");
+        let row = client.call(json!({"cmd": "get-run", "run": run}));
+        assert_eq!(ended["exit"], json!({"how": "code", "value": 5}), "{row}");
         assert_eq!(ended["state"], "error", "{ended}");
     }
     let after = client.call(json!({"cmd": "status"}));
