@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::agent::{jails, prefix, root, script, Root};
+use super::agent::{jails, jid, prefix, root, script, Root};
 use colibri_tests::agents::recorded;
 use colibri_tests::procs;
 use colibri_tests::suite::{program, Scratch, Setup, Suite};
@@ -282,8 +282,13 @@ fn a_jail_that_stays_dying_is_named_and_holds_nothing_up() {
     client.subscribe(None);
     let run = client.spawn_agent("held", "go");
     let (peer, _) = listener.accept().expect("it connects");
+    let jid = jid(&format!("{}{run}-{run}", prefix(&suite)));
     client.call(json!({"cmd": "stop-agent", "run": run}));
     let ended = client.wait_ended(run);
     assert_eq!(ended["proof"], "kernel", "{ended}");
+    let line = format!("run {run}-{run}: jail {jid} has no process left but is dying still");
+    must("the log to name it", LONG, || {
+        suite.log().contains(&line).then_some(())
+    });
     drop(peer);
 }
