@@ -15,7 +15,8 @@ const SCRIPT: &str =
 fn an_agent_that_kills_everything_ends_only_itself() {
     let scratch = Scratch::new();
     let (other, mut steps) = Steps::new(&scratch, "steps");
-    let words = ["/bin/sh", "-c", SCRIPT].map(str::to_owned);
+    // One shell takes what follows its script for options of its own, until a word is none.
+    let words = ["/bin/sh", "-c", SCRIPT, "agent"].map(str::to_owned);
     let setup = Setup {
         profiles: vec![Profile::new("killer", "json", words.to_vec()), other],
         ..Setup::default()
