@@ -147,7 +147,9 @@ fn agent_identity() {
     assert_eq!(s.out("uid").trim(), uid);
     if geteuid().is_root() {
         assert_eq!(s.out("gid").trim(), uid);
-        assert_eq!(s.out("groups").trim(), uid);
+        // One system lists the user's own group among them, the other does not.
+        let groups = s.out("groups");
+        assert!(groups.split_whitespace().all(|g| g == uid), "{groups}");
     }
     assert_eq!(s.out("cwd").trim(), "/");
     assert_eq!(s.out("umask").trim(), "0022");
@@ -478,10 +480,12 @@ fn refused_configs() {
     let with = |more: &str| profile("a", yes, more);
     let jail = format!("{}jail = \"x\"\n", agent_user());
     let mut list = vec![
-        (with(&jail), "needs root on FreeBSD"),
         (with("user = \"no-such-user\"\n"), "no such user"),
         ("[profile.a]\n".to_owned(), "missing field"),
     ];
+    if !system::is_best(Container::Jail) {
+        list.push((with(&jail), "needs root on FreeBSD"));
+    }
     if root {
         list.extend([
             (with(""), "no agent runs as root"),
