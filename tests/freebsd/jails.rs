@@ -1,5 +1,6 @@
 //! A jail for each run: on the host's root, on a root of its own, below a jail that exists.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
@@ -270,13 +271,10 @@ fn a_jail_that_stays_dying_is_named_and_holds_nothing_up() {
         return;
     }
     let scratch = Scratch::new();
-    let dir = scratch.for_agent("socket");
-    let path = dir.join("s");
-    let listener = std::os::unix::net::UnixListener::bind(&path).expect("bind");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    std::fs::set_permissions(&path, mode).expect("mode");
-    // Its end of a connection whose other end is held here keeps the jail.
-    let held = script("held", &format!("nc -U {}", path.display()));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+    let port = listener.local_addr().expect("its address").port();
+    // What it sends is never read, so its end of the connection outlives it, and keeps the jail.
+    let held = script("held", &format!("nc 127.0.0.1 {port} </dev/zero"));
     let suite = suite(scratch, vec![held]);
     let mut client = suite.client();
     client.subscribe(None);
