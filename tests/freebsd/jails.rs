@@ -7,12 +7,12 @@ use std::process::Command;
 use super::agent::{jails, jid, prefix, root, script, Root};
 use colibri_tests::agents::recorded;
 use colibri_tests::procs;
-use colibri_tests::suite::{program, Scratch, Setup, Suite};
+use colibri_tests::suite::{program, Profile, Scratch, Setup, Suite};
 use colibri_tests::wait::{must, LONG};
 use nix::sys::signal::Signal;
 use serde_json::{json, Value};
 
-fn suite(scratch: Scratch, profiles: Vec<colibri_tests::suite::Profile>) -> Suite {
+fn suite(scratch: Scratch, profiles: Vec<Profile>) -> Suite {
     let setup = Setup {
         profiles,
         ..Setup::default()
@@ -192,7 +192,7 @@ fn a_named_jail_gets_a_child_for_each_run_and_outlives_it() {
     let scratch = Scratch::new();
     let root = Root::new(&scratch);
     let _named = Named::new(&root.0);
-    let in_jail = |mut p: colibri_tests::suite::Profile| {
+    let in_jail = |mut p: Profile| {
         p.more = "jail = \"colibritest\"\nstop_grace = 1".into();
         p
     };
@@ -235,34 +235,60 @@ fn a_jail_that_does_not_exist_fails_its_run_only() {
     assert!(reason.starts_with("cannot create the container"), "{ended}");
 }
 
+/// A recorded Pi that lives in a root of its own.
+fn pi_in(root: &Root, scratch: &Scratch, name: &str, mode: &str, how: &[&str]) -> Profile {
+    let stream = match mode {
+        "rpc" => "rpc_ask_answer.jsonl",
+        _ => "plain.jsonl",
+    };
+    let trace = colibri_tests::pi::fixtures().join("pi/1.5.2").join(stream);
+    let mut player = recorded(scratch, name, mode, &trace, how);
+    let files = player.command.iter().map(Path::new);
+    for file in files.filter(|f| f.starts_with(scratch.path())) {
+        root.add(file);
+    }
+    player.more = format!("{}\nstop_grace = 1", root.line());
+    player
+}
+
 #[test]
-fn a_recorded_pi_works_in_a_jail() {
+fn a_recorded_pi_works_crashes_and_is_stopped_in_a_jail() {
     if !root() {
         return;
     }
     let scratch = Scratch::new();
     let root = Root::new(&scratch);
-    let trace = colibri_tests::pi::fixtures().join("pi/1.5.2/plain.jsonl");
-    let mut player = recorded(&scratch, "player", "json", &trace, &["--speed", "0"]);
     // What it is linked with is the same wherever the copy lies.
     root.add_program(&program("colibri-pi-player"));
-    for file in [
-        Path::new(&player.command[0]),
-        Path::new(
-            player
-                .command
-                .iter()
-                .find(|w| w.ends_with(".jsonl"))
-                .expect("the trace"),
-        ),
-    ] {
-        root.add(file);
-    }
-    player.more = root.line();
-    let suite = suite(scratch, vec![player]);
-    let row = answer(&suite, "player");
+    let works = pi_in(&root, &scratch, "works", "json", &["--speed", "0"]);
+    let crash = ["--speed", "0", "--signal", "11"];
+    let crashes = pi_in(&root, &scratch, "crashes", "json", &crash);
+    let asks = pi_in(&root, &scratch, "asks", "rpc", &["--speed", "0"]);
+    let suite = suite(scratch, vec![works, crashes, asks]);
+    let row = answer(&suite, "works");
     assert!(row["answer"].is_string(), "{row}");
     assert!(row["lines"].as_u64() > Some(10), "{row}");
+    let mut client = suite.client();
+    client.subscribe(None);
+    let run = client.spawn_agent("crashes", "go");
+    let ended = client.wait_ended(run);
+    assert_eq!(ended["exit"], json!({"how": "signal", "value": 11}));
+    assert_eq!(
+        (&ended["state"], &ended["proof"]),
+        (&json!("error"), &json!("kernel"))
+    );
+    let run = client.spawn_agent("asks", "go");
+    client.wait_state(run, "blocked");
+    client.call(json!({"cmd": "stop-agent", "run": run}));
+    let ended = client.wait_ended(run);
+    assert_eq!(
+        (&ended["asked"], &ended["proof"]),
+        (&json!(true), &json!("kernel"))
+    );
+    is_gone(&format!("{}{run}-{run}", prefix(&suite)));
+    must("their TMPDIRs' end", LONG, || {
+        (tmpdirs(&root.0) == 0).then_some(())
+    });
 }
 
 #[test]
