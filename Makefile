@@ -64,9 +64,9 @@ torture:
 freebsd:
 	CARGO="$(CARGO)" sh tools/freebsd.sh
 
-# TESTS names some of the test programs; default: all.
+# TESTS names some of the test programs; default: all. TESTS=torture: SECONDS of random faults.
 freebsd-test:
-	CARGO="$(CARGO)" sh tools/freebsd-test.sh $(TESTS)
+	CARGO="$(CARGO)" SECONDS="$(SECONDS)" SEED="$(SEED)" sh tools/freebsd-test.sh $(TESTS)
 
 package-freebsd:
 	CARGO="$(CARGO)" MAKE="$(MAKE)" CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)" sh tools/package.sh

@@ -1,4 +1,4 @@
-# In the guest: runs each test program of the list, as root and once more as nobody.
+# In the guest: runs each test program of the list as each of the users.
 set -u
 mkdir tree home tmp
 tar -xf tree.tar -C tree
@@ -8,7 +8,7 @@ chown nobody home tmp
 echo "guest: $(uname -sr) $(uname -m), $(sysctl -n hw.ncpu) CPUs, racct $(sysctl -n kern.racct.enable 2>/dev/null || echo absent)"
 export COLIBRI_BIN_DIR=/job/bin COLIBRI_FIXTURES=/job/tree/tests/fixtures
 export RUST_TEST_THREADS=2
-failed= count=0
+users=$(cat users) failed= count=0
 
 # as USER COMMAND…
 as() {
@@ -20,8 +20,8 @@ as() {
 	esac
 }
 
-while read -r name package; do
-	for user in root nobody; do
+while read -r name package args; do
+	for user in $users; do
 		printf '\n     Running %s as %s\n' "$name" "$user"
 		case $user in
 		root) home=/root tmp=/tmp ;;
@@ -29,7 +29,7 @@ while read -r name package; do
 		esac
 		cd "/job/tree/$package" || exit 1
 		as "$user" env HOME="$home" TMPDIR="$tmp" USER="$user" LOGNAME="$user" CARGO_MANIFEST_DIR="$PWD" \
-			timeout -f -k 10 1800 "/job/tests/$name" </dev/null || failed="$failed $name($user)"
+			timeout -f -k 10 1800 "/job/tests/$name" $args </dev/null || failed="$failed $name($user)"
 		count=$((count + 1))
 	done
 	cd /job || exit 1

@@ -2,10 +2,12 @@
 # Runs the tests on FreeBSD 15: natively there, elsewhere in a throw-away guest under QEMU with
 # binaries that were cross-built here.
 #
-#   tools/freebsd-test.sh [NAME…]    only test programs whose names begin with one of these
+#   tools/freebsd-test.sh [NAME…]    only test programs whose names begin with one of these;
+#                                    torture: random faults, for SECONDS (120) from SEED (1) on
 #
 # COLIBRI_FREEBSD_IMAGE names the disk image, see freebsd-guest.py; without it nothing is run, and
-# this says so. COLIBRI_FREEBSD_SECONDS limits the whole run (default 5400).
+# this says so. COLIBRI_FREEBSD_SECONDS limits the whole run (default 5400), COLIBRI_FREEBSD_USERS
+# says as whom the programs are run (default: root nobody).
 set -eu
 cd "$(dirname "$0")/.."
 if [ "$(uname -s)" = FreeBSD ]; then
@@ -45,12 +47,18 @@ while read -r program package; do
 	cp "$program" "$work/tests/"
 	echo "$name .${package#"$top"}" >>"$work/list"
 done <"$work/found"
-[ -s "$work/list" ] || { echo "freebsd-test: no test program is called $*" >&2; exit 1; }
 $cargo build --workspace --bins --message-format json-render-diagnostics >"$work/messages"
 programs false | while read -r program _; do
 	case ${program##*/} in bench-*) ;; *) cp "$program" "$work/bin/" ;; esac
 done
+for name; do
+	[ "$name" = torture ] || continue
+	ln "$work/bin/colibri-torture" "$work/tests/"
+	echo "colibri-torture ./tests --seconds ${SECONDS:-120} --seed ${SEED:-1}" >>"$work/list"
+done
+[ -s "$work/list" ] || { echo "freebsd-test: no test program is called $*" >&2; exit 1; }
+echo "${COLIBRI_FREEBSD_USERS:-root nobody}" >"$work/users"
 
 tar -cf "$work/tree.tar" --exclude ./target --exclude ./.git --exclude ./fuzz .
 python3 tools/freebsd-guest.py -t "${COLIBRI_FREEBSD_SECONDS:-5400}" tools/freebsd-job.sh \
-	"$work/list" "$work/bin" "$work/tests" "$work/tree.tar"
+	"$work/users" "$work/list" "$work/bin" "$work/tests" "$work/tree.tar"

@@ -13,7 +13,8 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 fn file(name: &str) -> Option<Vec<u8>> {
-    std::fs::read(format!("{}/tests/zones/{name}", env!("CARGO_MANIFEST_DIR"))).ok()
+    let package = std::env::var("CARGO_MANIFEST_DIR").expect("started by cargo, or as if");
+    std::fs::read(format!("{package}/tests/zones/{name}")).ok()
 }
 
 fn zone(name: &str) -> TimeZone {

@@ -74,6 +74,21 @@ impl Note {
         }
     }
 
+    /// Processes of a run without a container that nobody inherited, because the spawnd that had
+    /// started it died, too: found by their TMPDIR.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn strays(&self, tmpdir: &Path) -> io::Result<Vec<i32>> {
+        match self.container {
+            Container::Reaper => {
+                let entry = format!("TMPDIR={}", tmpdir.display());
+                sys::find_by_environment(self.owner.0, &entry)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
     fn head(&self) -> String {
         let (uid, gid) = self.owner;
         format!(

@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 
 use libcolibri::msg::RunKey;
 use libcolibri::signals::Signals;
-use libcolibri::sys::{self, Signal};
+use libcolibri::sys;
 use libcolibri::warn;
 use nix::libc::SIGCHLD;
 
@@ -75,17 +75,12 @@ impl Children {
             return true;
         }
         let known = |pid| self.known.contains_key(&pid);
-        let strangers = match sys::cell::strange_children(&known) {
-            Ok(list) => list,
+        match sys::cell::kill_strangers(&known) {
+            Ok(count) => count == 0,
             Err(e) => {
                 warn!("cannot look for orphans: {}", libcolibri::error::reason(&e));
-                return false;
+                false
             }
-        };
-        for pid in &strangers {
-            // Whoever escapes becomes our child, too, and is found the next time.
-            let _ = sys::signal_tree(*pid, Signal::SIGKILL, true);
         }
-        strangers.is_empty()
     }
 }

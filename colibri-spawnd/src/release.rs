@@ -118,7 +118,7 @@ impl Release {
             self.stage = Stage::Proving;
         }
         if self.stage == Stage::Proving {
-            if alive.is_some() || !self.is_empty(children) {
+            if alive.is_some() || !self.is_empty(table, children) {
                 if now >= self.answer_at {
                     return Progress::Over(Some(Proven::Alive));
                 }
@@ -145,7 +145,7 @@ impl Release {
     }
 
     /// Whether nothing of the run is left, its monitor being dead.
-    fn is_empty(&self, children: &Children) -> bool {
+    fn is_empty(&self, table: &Table, children: &Children) -> bool {
         let Some(note) = &self.note else {
             // Nothing was started before the note was written.
             return children.sweep();
@@ -154,7 +154,19 @@ impl Release {
             return true;
         }
         // When the system does not say, it is not proven.
-        cell::is_empty(&note.trace).unwrap_or(false) && children.sweep()
+        cell::is_empty(&note.trace).unwrap_or(false)
+            && children.sweep()
+            && self.sweep(note, table).unwrap_or(false)
+    }
+
+    /// Kills what nobody inherited; whether there was nothing.
+    fn sweep(&self, note: &Note, table: &Table) -> io::Result<bool> {
+        let strays = note.strays(&table.tmpdir(&self.key.stem()))?;
+        for pid in &strays {
+            debug!("run {}: killing stray {pid}", self.key.stem());
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+        Ok(strays.is_empty())
     }
 
     /// Kills what still is there. The death of the monitor is enough where there is a container;

@@ -34,7 +34,7 @@ pub fn survey(table: &Table, known: &HashMap<RunKey, Monitor>) -> Vec<FromSpawnd
     let found = traces.into_iter().map(|(key, (_, note))| {
         let (monitor, processes) = match alive.get(&key) {
             Some((pid, count)) => (pid.unsigned_abs(), *count),
-            None => (0, u32::from(note.is_some_and(|n| left_behind(&n)))),
+            None => (0, note.map_or(0, |n| left_behind(&n, table, key))),
         };
         FromSpawnd::Found {
             key,
@@ -72,7 +72,12 @@ fn names(dir: &Path, suffix: &'static str) -> impl Iterator<Item = RunKey> {
     })
 }
 
-/// Whether something lives in the container of a run whose monitor is dead.
-fn left_behind(note: &Note) -> bool {
-    note.is_of_this_boot() && !cell::is_empty(&note.trace).unwrap_or(false)
+/// Processes of a run whose monitor is dead; 1 where they live in a container, which are not counted.
+fn left_behind(note: &Note, table: &Table, key: RunKey) -> u32 {
+    if !note.is_of_this_boot() {
+        return 0;
+    }
+    let strays = note.strays(&table.tmpdir(&key.stem())).unwrap_or_default();
+    let inside = !cell::is_empty(&note.trace).unwrap_or(false);
+    u32::from(inside) + u32::try_from(strays.len()).unwrap_or(u32::MAX - 1)
 }

@@ -28,7 +28,7 @@ fn paths(dir: &Path) -> Paths {
 /// Files of this process may grow to `size` bytes and no further.
 fn limit(size: u64) {
     let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).expect("the limit");
-    let size = rlim_t::try_from(size).expect("fits").min(hard);
+    let size = rlim_t::try_from(size).unwrap_or(hard).min(hard);
     setrlimit(Resource::RLIMIT_FSIZE, size, hard).expect("set");
 }
 

@@ -38,6 +38,11 @@ const CASES: &[Case] = &[
     case("a gentle signal reaches the whole tree", gentle_signal),
     case("an empty tree is no error", empty_tree),
     case("a tree that grows while it is killed", growing_tree),
+    case(
+        "what a dead child left is killed, and nothing else",
+        kills_strangers,
+    ),
+    case("what nobody inherits is found", finds_strays),
     case("the title follows the program's name", title),
     case("a container can be found", container_found),
     case("the best container kills what is in it", best_container),
@@ -295,6 +300,44 @@ fn empty_tree() {
         let error = sys::signal_tree(pid, Signal::SIGKILL, true).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(nix::errno::Errno::ESRCH as i32));
     }
+}
+
+fn kills_strangers() {
+    sys::become_reaper().unwrap();
+    let known = child(|| live_on());
+    let (mut reader, writer) = io::pipe().unwrap();
+    let reaper = hidden_tree(writer);
+    let is_known = |pid| pid == known || pid == reaper;
+    assert_eq!(sys::cell::kill_strangers(&is_known).unwrap(), 0);
+    kill(Pid::from_raw(reaper), Signal::SIGKILL).unwrap();
+    wait(reaper).unwrap();
+    let is_known = |pid| pid == known;
+    while sys::cell::kill_strangers(&is_known).unwrap() > 0 {
+        while matches!(sys::wait_any(false), Ok(Some(_))) {}
+    }
+    wait_closed(&mut reader);
+    let mut handle = ProcessHandle::open(known).unwrap();
+    assert!(!handle.has_exited().unwrap(), "this one was not meant");
+    kill(Pid::from_raw(known), Signal::SIGKILL).unwrap();
+}
+
+fn finds_strays() {
+    let me = unistd::getpid();
+    let find = |word: &str| {
+        let entry = format!("COLIBRI_TEST={me}-{word}");
+        sys::find_by_environment(unistd::geteuid().as_raw(), &entry).unwrap()
+    };
+    let env = ["A=1".to_owned(), format!("COLIBRI_TEST={me}-here")];
+    let sleep = child(|| {
+        let argv = ["sleep", "1000"].map(|a| CString::new(a).unwrap());
+        let env = env.each_ref().map(|e| CString::new(e.as_str()).unwrap());
+        panic!("{}", sys::exec_path(c"/bin/sleep", &argv, &env));
+    });
+    while find("here").is_empty() {}
+    assert_eq!((find("here"), find("her")), (vec![sleep], vec![]));
+    kill(Pid::from_raw(sleep), Signal::SIGKILL).unwrap();
+    wait(sleep).unwrap();
+    assert_eq!(find("here"), [0; 0]);
 }
 
 /// Two processes that keep forking while the tree is being killed: a hundred children each that stay,

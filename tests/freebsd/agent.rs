@@ -5,12 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use colibri_tests::skip::skip;
 use colibri_tests::suite::{is_root, Profile, Scratch, Suite};
 
 /// Whether this is root, without whom there are no jails; says so where not.
 pub fn root() -> bool {
     if !is_root() {
-        println!("skipped: only root can make jails");
+        skip("only root can make jails");
     }
     is_root()
 }
@@ -94,6 +95,19 @@ pub fn prefix(suite: &Suite) -> String {
     format!("colibri-{:08x}-", hash as u32)
 }
 
+/// The number of a jail that there is.
+#[track_caller]
+pub fn jid(name: &str) -> i32 {
+    let out = Command::new("/usr/sbin/jls")
+        .args(["-j", name, "jid"])
+        .output()
+        .expect("jls");
+    let text = String::from_utf8_lossy(&out.stdout);
+    text.trim()
+        .parse()
+        .unwrap_or_else(|e| panic!("no jail {name}: {e}: {out:?}"))
+}
+
 /// Names of the jails that there are, dying ones left out.
 pub fn jails() -> Vec<String> {
     let out = Command::new("/usr/sbin/jls")
@@ -104,4 +118,13 @@ pub fn jails() -> Vec<String> {
         .lines()
         .map(|l| l.trim().to_owned())
         .collect()
+}
+
+/// Whether a line of the log says so of this suite, whose daemons are known by their numbers.
+pub fn said(by: &str, pid: i32, what: &str) -> bool {
+    let log = std::fs::read("/var/log/daemon.log").expect("the log");
+    let tag = format!("{by}[{pid}]");
+    String::from_utf8_lossy(&log)
+        .lines()
+        .any(|l| l.contains(&tag) && l.contains(what))
 }

@@ -1,17 +1,18 @@
 //! A jail for each run: on the host's root, on a root of its own, below a jail that exists.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
-use super::agent::{jails, prefix, root, script, Root};
+use super::agent::{jails, jid, prefix, root, script, Root};
 use colibri_tests::agents::recorded;
 use colibri_tests::procs;
-use colibri_tests::suite::{program, Scratch, Setup, Suite};
+use colibri_tests::suite::{program, Profile, Scratch, Setup, Suite};
 use colibri_tests::wait::{must, LONG};
 use nix::sys::signal::Signal;
 use serde_json::{json, Value};
 
-fn suite(scratch: Scratch, profiles: Vec<colibri_tests::suite::Profile>) -> Suite {
+fn suite(scratch: Scratch, profiles: Vec<Profile>) -> Suite {
     let setup = Setup {
         profiles,
         ..Setup::default()
@@ -191,7 +192,7 @@ fn a_named_jail_gets_a_child_for_each_run_and_outlives_it() {
     let scratch = Scratch::new();
     let root = Root::new(&scratch);
     let _named = Named::new(&root.0);
-    let in_jail = |mut p: colibri_tests::suite::Profile| {
+    let in_jail = |mut p: Profile| {
         p.more = "jail = \"colibritest\"\nstop_grace = 1".into();
         p
     };
@@ -234,34 +235,60 @@ fn a_jail_that_does_not_exist_fails_its_run_only() {
     assert!(reason.starts_with("cannot create the container"), "{ended}");
 }
 
+/// A recorded Pi that lives in a root of its own.
+fn pi_in(root: &Root, scratch: &Scratch, name: &str, mode: &str, how: &[&str]) -> Profile {
+    let stream = match mode {
+        "rpc" => "rpc_ask_answer.jsonl",
+        _ => "plain.jsonl",
+    };
+    let trace = colibri_tests::pi::fixtures().join("pi/1.5.2").join(stream);
+    let mut player = recorded(scratch, name, mode, &trace, how);
+    let files = player.command.iter().map(Path::new);
+    for file in files.filter(|f| f.starts_with(scratch.path())) {
+        root.add(file);
+    }
+    player.more = format!("{}\nstop_grace = 1", root.line());
+    player
+}
+
 #[test]
-fn a_recorded_pi_works_in_a_jail() {
+fn a_recorded_pi_works_crashes_and_is_stopped_in_a_jail() {
     if !root() {
         return;
     }
     let scratch = Scratch::new();
     let root = Root::new(&scratch);
-    let trace = colibri_tests::pi::fixtures().join("pi/1.5.2/plain.jsonl");
-    let mut player = recorded(&scratch, "player", "json", &trace, &["--speed", "0"]);
     // What it is linked with is the same wherever the copy lies.
     root.add_program(&program("colibri-pi-player"));
-    for file in [
-        Path::new(&player.command[0]),
-        Path::new(
-            player
-                .command
-                .iter()
-                .find(|w| w.ends_with(".jsonl"))
-                .expect("the trace"),
-        ),
-    ] {
-        root.add(file);
-    }
-    player.more = root.line();
-    let suite = suite(scratch, vec![player]);
-    let row = answer(&suite, "player");
+    let works = pi_in(&root, &scratch, "works", "json", &["--speed", "0"]);
+    let crash = ["--speed", "0", "--signal", "11"];
+    let crashes = pi_in(&root, &scratch, "crashes", "json", &crash);
+    let asks = pi_in(&root, &scratch, "asks", "rpc", &["--speed", "0"]);
+    let suite = suite(scratch, vec![works, crashes, asks]);
+    let row = answer(&suite, "works");
     assert!(row["answer"].is_string(), "{row}");
     assert!(row["lines"].as_u64() > Some(10), "{row}");
+    let mut client = suite.client();
+    client.subscribe(None);
+    let run = client.spawn_agent("crashes", "go");
+    let ended = client.wait_ended(run);
+    assert_eq!(ended["exit"], json!({"how": "signal", "value": 11}));
+    assert_eq!(
+        (&ended["state"], &ended["proof"]),
+        (&json!("error"), &json!("kernel"))
+    );
+    let run = client.spawn_agent("asks", "go");
+    client.wait_state(run, "blocked");
+    client.call(json!({"cmd": "stop-agent", "run": run}));
+    let ended = client.wait_ended(run);
+    assert_eq!(
+        (&ended["asked"], &ended["proof"]),
+        (&json!(true), &json!("kernel"))
+    );
+    is_gone(&format!("{}{run}-{run}", prefix(&suite)));
+    must("their TMPDIRs' end", LONG, || {
+        (tmpdirs(&root.0) == 0).then_some(())
+    });
 }
 
 #[test]
@@ -270,20 +297,22 @@ fn a_jail_that_stays_dying_is_named_and_holds_nothing_up() {
         return;
     }
     let scratch = Scratch::new();
-    let dir = scratch.for_agent("socket");
-    let path = dir.join("s");
-    let listener = std::os::unix::net::UnixListener::bind(&path).expect("bind");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    std::fs::set_permissions(&path, mode).expect("mode");
-    // Its end of a connection whose other end is held here keeps the jail.
-    let held = script("held", &format!("nc -U {}", path.display()));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+    let port = listener.local_addr().expect("its address").port();
+    // What it sends is never read, so its end of the connection outlives it, and keeps the jail.
+    let held = script("held", &format!("nc 127.0.0.1 {port} </dev/zero"));
     let suite = suite(scratch, vec![held]);
     let mut client = suite.client();
     client.subscribe(None);
     let run = client.spawn_agent("held", "go");
     let (peer, _) = listener.accept().expect("it connects");
+    let jid = jid(&format!("{}{run}-{run}", prefix(&suite)));
     client.call(json!({"cmd": "stop-agent", "run": run}));
     let ended = client.wait_ended(run);
     assert_eq!(ended["proof"], "kernel", "{ended}");
+    let line = format!("run {run}-{run}: jail {jid} has no process left but is dying still");
+    must("the log to name it", LONG, || {
+        suite.log().contains(&line).then_some(())
+    });
     drop(peer);
 }

@@ -6,3 +6,4 @@ mod holdings;
 mod jails;
 mod limits;
 mod syslog;
+mod violations;

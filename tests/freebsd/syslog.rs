@@ -2,19 +2,10 @@
 
 use std::process::Command;
 
-use super::agent::{root, script};
+use super::agent::{root, said, script};
 use colibri_tests::daemon::Daemon;
 use colibri_tests::suite::{Scratch, Setup};
 use colibri_tests::wait::{must, LONG};
-
-/// Lines of the log that say so of this suite, whose daemons are known by their numbers.
-fn said(by: &str, pid: i32, what: &str) -> bool {
-    let log = std::fs::read("/var/log/daemon.log").expect("the log");
-    let tag = format!("{by}[{pid}]");
-    String::from_utf8_lossy(&log)
-        .lines()
-        .any(|l| l.contains(&tag) && l.contains(what))
-}
 
 #[test]
 fn a_restarted_syslogd_is_found_again() {

@@ -18,6 +18,7 @@
 //! - SIGTERM while streaming, in a tool, or while the model is silent: exit 143, no further line.
 
 use crate::model::script;
+use crate::skip::skip;
 use serde_json::json;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -243,7 +244,7 @@ pub fn require_pi() -> Option<Installation> {
                 std::env::var("CI").as_deref() != Ok("true"),
                 "no real Pi: {why}; run tools/get-pi.sh"
             );
-            println!("SKIP: no real Pi: {why}; run tools/get-pi.sh");
+            skip(&format!("no real Pi: {why}; run tools/get-pi.sh"));
             None
         }
     }

@@ -109,34 +109,74 @@ pub fn gone(pid: i32, limit: Duration) -> bool {
     wait_for(limit, || (!alive(pid)).then_some(())).is_some()
 }
 
-/// Descriptors of a process and what they lead to (Linux; empty elsewhere or when forbidden).
+/// Descriptors of a process and what they lead to; none when that is forbidden.
 #[must_use]
 pub fn descriptors_of(pid: i32) -> Vec<(i32, PathBuf)> {
-    let Ok(dir) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return Vec::new();
-    };
-    let mut all: Vec<_> = dir
-        .flatten()
-        .filter_map(|entry| {
-            let fd = entry.file_name().to_str()?.parse().ok()?;
-            Some((fd, std::fs::read_link(entry.path()).ok()?))
-        })
-        .collect();
+    let mut all = descriptors(pid);
     all.sort_unstable();
     all
 }
 
-/// Processes that have a file below `dir` open, run from there or work there (Linux; none
-/// elsewhere): what a test left behind, whoever its parent is now. Not the caller.
+#[cfg(not(target_os = "freebsd"))]
+fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
+    let Ok(dir) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    dir.flatten()
+        .filter_map(|entry| {
+            let fd = entry.file_name().to_str()?.parse().ok()?;
+            Some((fd, std::fs::read_link(entry.path()).ok()?))
+        })
+        .collect()
+}
+
+/// Files have a path, everything else the name that the other system gives its kind.
+#[cfg(target_os = "freebsd")]
+fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
+    let table = procstat(&["-f", &pid.to_string()]);
+    let lines = table.lines().filter_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        // Names instead of numbers: text, cwd, root, jail.
+        let fd = words.get(2)?.parse().ok()?;
+        let target = match *words.get(3)? {
+            "s" => "socket:",
+            "p" => "pipe:",
+            _ => words.last()?,
+        };
+        Some((fd, PathBuf::from(target)))
+    });
+    lines.collect()
+}
+
+#[cfg(target_os = "freebsd")]
+fn procstat(args: &[&str]) -> String {
+    let out = Command::new("/usr/bin/procstat")
+        .arg("-h")
+        .args(args)
+        .output()
+        .unwrap_or_else(|e| panic!("cannot run procstat: {e}"));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// Processes that have a file below `dir` open, run from there or work there, as far as the caller
+/// may know: what a test left behind, whoever its parent is now. Not the caller.
 #[must_use]
 pub fn users_of(dir: &Path) -> Vec<i32> {
+    let me = std::process::id();
+    let mut found = users(dir);
+    found.retain(|pid| u32::try_from(*pid) != Ok(me));
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+#[cfg(not(target_os = "freebsd"))]
+fn users(dir: &Path) -> Vec<i32> {
     let Ok(all) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
-    let me = std::process::id();
     all.flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| u32::try_from(*pid) != Ok(me))
         .filter(|pid| {
             let of = |what: &str| std::fs::read_link(format!("/proc/{pid}/{what}"));
             ["exe", "cwd"]
@@ -144,6 +184,19 @@ pub fn users_of(dir: &Path) -> Vec<i32> {
                 .any(|what| of(what).is_ok_and(|p| p.starts_with(dir)))
                 || descriptors_of(*pid).iter().any(|(_, p)| p.starts_with(dir))
         })
+        .collect()
+}
+
+/// One line for each file: the process comes first, paths come last.
+#[cfg(target_os = "freebsd")]
+fn users(dir: &Path) -> Vec<i32> {
+    procstat(&["-a", "-f"])
+        .lines()
+        .filter(|line| {
+            line.split_whitespace()
+                .any(|w| Path::new(w).starts_with(dir))
+        })
+        .filter_map(|line| line.split_whitespace().next()?.parse().ok())
         .collect()
 }
 
@@ -254,6 +307,22 @@ mod tests {
         assert!(gone(pid, LONG));
         child.wait().expect("reaped");
         assert!(!alive(pid));
+    }
+
+    #[test]
+    fn finds_who_works_in_a_directory() {
+        let dir = std::env::temp_dir().join(format!("colibri-users-{}", std::process::id()));
+        std::fs::create_dir(&dir).expect("a directory");
+        let dir = std::fs::canonicalize(dir).expect("its name");
+        assert_eq!(users_of(&dir), [0; 0]);
+        let mut sleep = Command::new("sleep");
+        let mut child = sleep.arg("100").current_dir(&dir).spawn().expect("sleep");
+        let pid = i32::try_from(child.id()).expect("fits");
+        assert_eq!(users_of(&dir), [pid]);
+        signal(pid, Signal::SIGKILL);
+        child.wait().expect("reaped");
+        assert_eq!(users_of(&dir), [0; 0]);
+        std::fs::remove_dir(&dir).expect("removed");
     }
 
     #[test]

@@ -12,13 +12,10 @@ use libcolibri::msg::{FromMonitor, ToMonitor};
 use libcolibri::record::{Ended, Entry, Record};
 use libcolibri::state::Container;
 use libcolibri::sys::{self, Fork};
-use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::poll::{poll, PollFd, PollFlags};
 use nix::sys::wait::WaitStatus;
 
 use crate::harness;
-
-/// Far beyond what anything here needs.
-const DEADLINE_MS: u16 = 60_000;
 
 /// RPC, JSON.
 pub const RPC: u8 = 0;
@@ -211,7 +208,7 @@ pub fn readable(fd: BorrowedFd<'_>) {
 
 fn wait_for(fd: BorrowedFd<'_>, what: PollFlags) {
     let mut fds = [PollFd::new(fd, what)];
-    let ready = poll(&mut fds, PollTimeout::from(DEADLINE_MS));
+    let ready = poll(&mut fds, harness::deadline());
     assert_eq!(ready, Ok(1), "nothing came in time");
 }
 

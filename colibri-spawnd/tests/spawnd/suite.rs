@@ -12,14 +12,11 @@ use libcolibri::msg::{FromMonitor, FromSpawnd, Proven, RunKey, ToMonitor, ToSpaw
 use libcolibri::record::{Ended, Record};
 use libcolibri::state::Container;
 use libcolibri::sys::{self, Fork};
-use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::poll::{poll, PollFd, PollFlags};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::geteuid;
 
 use crate::harness::{self, TempDir};
-
-/// Far beyond what anything here needs.
-const DEADLINE_MS: u16 = 60_000;
 
 /// The suite's users, as numbers: no entries are needed.
 pub const COLIBRID: u32 = 61_001;
@@ -347,7 +344,7 @@ where
             Err(e) => panic!("{e}"),
         }
         let mut fds = [PollFd::new(chan.as_fd(), PollFlags::POLLIN)];
-        let ready = poll(&mut fds, PollTimeout::from(DEADLINE_MS));
+        let ready = poll(&mut fds, harness::deadline());
         assert_eq!(ready, Ok(1), "no message in time");
     }
 }

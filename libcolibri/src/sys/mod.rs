@@ -45,7 +45,7 @@ pub use signals::{
     block_signals, default_signals, ignore_signals, nice, restore_signals, set_nice,
 };
 pub use system::CONFIG_FILE;
-pub use tree::{available_container, count_tree, count_trees, signal_tree};
+pub use tree::{available_container, count_tree, count_trees, find_by_environment, signal_tree};
 pub use wait::{wait_any, Ended};
 
 pub(crate) use probe::sleep_by_clock;

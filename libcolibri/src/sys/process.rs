@@ -75,7 +75,8 @@ pub fn no_new_privs() -> io::Result<()> {
     system::no_new_privs()
 }
 
-/// Forbids attaching a debugger to this process, and core dumps. Exec undoes it.
+/// Forbids attaching a debugger to this process, and core dumps. Exec undoes it. FreeBSD leaves a
+/// process that is being traced as it is, and this is no error there.
 ///
 /// On Linux it also hands the files of `/proc/self` to root (as changing the user does, until exec):
 /// an unprivileged process must have made its user namespace before.

@@ -44,6 +44,13 @@ pub fn count_trees(roots: &[i32]) -> Vec<Option<u32>> {
     system::count_trees(roots)
 }
 
+/// Living processes of the user `uid` that were executed with `entry`, `NAME=value`, in their
+/// environment: a search for what nobody inherits. Who has cleared its environment, or whom this
+/// process may not look at, is not found.
+pub fn find_by_environment(uid: u32, entry: &str) -> io::Result<Vec<i32>> {
+    system::find_by_environment(uid, entry.as_bytes())
+}
+
 fn checked(pid: i32) -> io::Result<()> {
     if pid <= 0 {
         return Err(nix::errno::Errno::ESRCH.into());

@@ -2,6 +2,7 @@
 
 use crate::stage::{create, get, path, wait_task, with_steps};
 use colibri_tests::client::Client;
+use colibri_tests::skip::skip;
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{is_root, Scratch, Setup, Suite};
 use serde_json::{json, Value};
@@ -121,7 +122,7 @@ fn limits_hold_for_those_who_claim() {
 #[test]
 fn an_agent_is_spoken_for_by_its_own_users() {
     if !is_root() {
-        println!("skipped: only root can connect as somebody else");
+        skip("only root can connect as somebody else");
         return;
     }
     let scratch = Scratch::new();

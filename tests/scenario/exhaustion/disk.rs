@@ -2,6 +2,7 @@
 
 use colibri_tests::client::Client;
 use colibri_tests::procs::{alive, users_of};
+use colibri_tests::skip::skip;
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{is_root, program, Profile, Scratch, Setup, Suite};
 use colibri_tests::tail::{log_until, log_until_ended, of, once};
@@ -120,7 +121,7 @@ fn refused(client: &mut Client) {
 #[test]
 fn a_full_disk_refuses_new_work_and_the_rest_goes_on() {
     if !is_root() {
-        return println!("SKIP: only root may mount");
+        return skip("only root may mount");
     }
     let (mut suite, mut steps, disk) = small();
     let pid = suite.pid();
@@ -184,7 +185,7 @@ fn a_full_disk_refuses_new_work_and_the_rest_goes_on() {
 #[test]
 fn new_work_alone_is_refused_and_accepted_again() {
     if !is_root() {
-        return println!("SKIP: only root may mount");
+        return skip("only root may mount");
     }
     let (suite, _, disk) = small();
     let mut client = suite.client();
@@ -224,7 +225,7 @@ fn new_work_alone_is_refused_and_accepted_again() {
 #[test]
 fn a_suite_that_is_killed_on_a_full_disk_comes_back_and_supervises() {
     if !is_root() {
-        return println!("SKIP: only root may mount");
+        return skip("only root may mount");
     }
     let (mut suite, mut steps, disk) = small();
     let mut client = suite.client();
@@ -325,7 +326,7 @@ fn ended_once(suite: &Suite, client: &mut Client, number: &Value, status: &str) 
 #[test]
 fn a_task_whose_run_ends_on_a_full_disk_ends_once_when_there_is_room() {
     if !is_root() {
-        return println!("SKIP: only root may mount");
+        return skip("only root may mount");
     }
     let (mut suite, mut steps, disk, mut client, number) = task_on_full_disk();
     steps.settle();
@@ -343,7 +344,7 @@ fn a_task_whose_run_ends_on_a_full_disk_ends_once_when_there_is_room() {
 #[test]
 fn a_task_whose_run_is_stopped_on_a_full_disk_is_cancelled_when_there_is_room() {
     if !is_root() {
-        return println!("SKIP: only root may mount");
+        return skip("only root may mount");
     }
     let (mut suite, _steps, disk, mut client, number) = task_on_full_disk();
     let stop = json!({"cmd": "stop-agent", "task_id": number});
@@ -366,7 +367,7 @@ fn a_task_whose_run_is_stopped_on_a_full_disk_is_cancelled_when_there_is_room() 
 #[test]
 fn what_was_planned_on_a_full_disk_comes_to_pass_once_when_there_is_room() {
     if !is_root() {
-        return println!("SKIP: only root may mount");
+        return skip("only root may mount");
     }
     let (mut suite, disk) = {
         let scratch = Scratch::new();

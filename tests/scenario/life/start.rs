@@ -3,6 +3,7 @@
 use colibri_tests::client::Client;
 use colibri_tests::daemon::{run, Daemon};
 use colibri_tests::procs;
+use colibri_tests::skip::skip;
 use colibri_tests::suite::{config_text, is_root, program, Profile, Scratch, Setup};
 use serde_json::json;
 use std::fs;
@@ -150,7 +151,7 @@ fn a_bad_config_is_named_by_file_line_and_field() {
 #[test]
 fn a_config_that_others_may_write_is_refused_by_root() {
     if !is_root() {
-        return println!("SKIP: needs root");
+        return skip("needs root");
     }
     use std::os::unix::fs::PermissionsExt;
     let daemon = Daemon::prepare(Scratch::new(), &plain());
@@ -174,7 +175,7 @@ fn users_that_do_not_exist_are_named() {
         bad.push(good.replace("schedd = \"64203:64203\"", "schedd = \"no-such-user\""));
         bad.push(good.replace("user = \"64210:64210\"", "user = \"no-such-user\""));
     } else {
-        println!("SKIP: users of daemons and agents are looked up by root only");
+        skip("users of daemons and agents are looked up by root only");
     }
     for text in bad {
         assert_ne!(text, good);
@@ -189,7 +190,7 @@ fn users_that_do_not_exist_are_named() {
 #[test]
 fn agents_and_daemons_must_not_be_root_nor_each_other() {
     if !is_root() {
-        return println!("SKIP: needs root");
+        return skip("needs root");
     }
     let daemon = Daemon::prepare(Scratch::new(), &plain());
     let good = fs::read_to_string(daemon.config_path()).expect("the config");

@@ -1,6 +1,7 @@
 //! Who may ask what: every command, asked by every role, by user and by group.
 
 use colibri_tests::client::Client;
+use colibri_tests::skip::skip;
 use colibri_tests::suite::{is_root, Setup, Suite};
 use colibri_tests::wait::LONG;
 use colibrid::roles::{allows, COMMANDS};
@@ -30,7 +31,7 @@ fn setup() -> Setup {
 /// Whether there are other users to be; says so where not.
 fn others() -> bool {
     if !is_root() {
-        println!("skipped: only root can connect as somebody else");
+        skip("only root can connect as somebody else");
     }
     is_root()
 }

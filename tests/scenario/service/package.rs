@@ -2,6 +2,7 @@
 
 use super::{files, programs, top};
 use colibri_tests::daemon::{run, Ran};
+use colibri_tests::skip::skip;
 use colibri_tests::suite::Scratch;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -130,7 +131,7 @@ fn a_damaged_package_installs_nothing() {
 #[test]
 fn another_system_is_refused() {
     if std::env::consts::OS == "freebsd" {
-        return println!("SKIP: this is the right system");
+        return skip("this is the right system");
     }
     let scratch = Scratch::new();
     let ran = install(&pack(&scratch, "target"), &[]);

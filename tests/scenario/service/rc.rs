@@ -4,6 +4,7 @@
 use super::{script, text};
 use colibri_tests::daemon::{run, Daemon, Ran};
 use colibri_tests::procs::{self, alive, gone};
+use colibri_tests::skip::skip;
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{config_text, is_root, program, Scratch, Setup};
 use colibri_tests::wait::{must, LONG};
@@ -24,11 +25,11 @@ impl Service {
     fn new() -> Option<Self> {
         let subr = std::env::var("COLIBRI_RC_SUBR").unwrap_or("/etc/rc.subr".into());
         if !std::path::Path::new(&subr).exists() {
-            println!("SKIP: no rc.subr here: not FreeBSD");
+            skip("no rc.subr here: not FreeBSD");
             return None;
         }
         if !is_root() {
-            println!("SKIP: rc.d scripts are root's");
+            skip("rc.d scripts are root's");
             return None;
         }
         let scratch = Scratch::new();

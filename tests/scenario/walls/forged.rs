@@ -5,6 +5,7 @@
 //! tests need a suite whose users are not separated.
 
 use colibri_tests::procs::users_of;
+use colibri_tests::skip::skip;
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{is_root, Scratch, Setup, Suite};
 use colibri_tests::wait::{must, LONG};
@@ -82,7 +83,7 @@ fn only(dir: &Path) -> PathBuf {
 #[test]
 fn a_forged_monitor_harms_nobody() {
     if is_root() {
-        return println!("SKIP: as an ordinary user only, where the monitors' user is ours");
+        return skip("as an ordinary user only, where the monitors' user is ours");
     }
     for n in 0..lies(RunKey { run: 1, attempt: 1 }).len() {
         let scratch = Scratch::new();

@@ -1,13 +1,12 @@
-//! What each live process holds and may do, seen from outside and compared with its table.
-//!
-//! Linux shows where descriptors lead; rights of single descriptors, which FreeBSD has, there are
-//! none to be seen.
+//! What each live process holds and may do, seen from outside and compared with its table: where
+//! descriptors lead. FreeBSD has rights of single descriptors instead, see tests/freebsd/holdings.rs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use colibri_tests::daemon::Daemon;
 use colibri_tests::procs::{self, descriptors_of, status_field};
+use colibri_tests::skip::skip;
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{is_root, Scratch, Setup, COLIBRID, MONITOR, SCHEDD};
 use colibri_tests::wait::{must, LONG};
@@ -134,7 +133,7 @@ fn every_process_holds_what_its_table_names_and_nothing_else() {
         is(monitor, of_root(MONITOR), true);
         is(parts.spawnd, None, false);
         if !is_root() {
-            println!("skipped: daemons that forbid tracing show their descriptors to root only");
+            skip("daemons that forbid tracing show their descriptors to root only");
             continue;
         }
         let one = |count: &BTreeMap<_, usize>, role| {
@@ -169,22 +168,4 @@ fn every_process_holds_what_its_table_names_and_nothing_else() {
     client = daemon.client();
     client.subscribe(Some(0));
     client.wait_ended(run);
-}
-
-#[test]
-fn the_keeper_holds_a_pipe_and_its_signals() {
-    let daemon = Daemon::start(Scratch::new(), &Setup::default());
-    let keeper = daemon.pid().expect("the keeper");
-    for (fd, target) in descriptors_of(keeper) {
-        let text = target.to_string_lossy().into_owned();
-        let known = match fd {
-            0..=2 => text == "/dev/null",
-            _ => text.starts_with("pipe:") || text.starts_with("socket:"),
-        };
-        assert!(known, "the keeper holds {fd} -> {text}");
-    }
-    assert_eq!(
-        descriptors_of(daemon.parts().colibrid).first().map(|d| d.0),
-        Some(0)
-    );
 }

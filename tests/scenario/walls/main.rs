@@ -4,6 +4,8 @@
 #[cfg(target_os = "linux")]
 mod false_time;
 mod forged;
+#[cfg(target_os = "linux")]
 mod holdings;
+mod keeper;
 mod liars;
 mod signals;

@@ -1,6 +1,7 @@
 //! An agent that signals everything it can reach does not reach Colibri.
 
 use colibri_tests::procs::alive;
+use colibri_tests::skip::skip;
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{Profile, Scratch, Setup, Suite};
 use serde_json::json;
@@ -14,7 +15,8 @@ const SCRIPT: &str =
 fn an_agent_that_kills_everything_ends_only_itself() {
     let scratch = Scratch::new();
     let (other, mut steps) = Steps::new(&scratch, "steps");
-    let words = ["/bin/sh", "-c", SCRIPT].map(str::to_owned);
+    // One shell takes what follows its script for options of its own, until a word is none.
+    let words = ["/bin/sh", "-c", SCRIPT, "agent"].map(str::to_owned);
     let setup = Setup {
         profiles: vec![Profile::new("killer", "json", words.to_vec()), other],
         ..Setup::default()
@@ -24,7 +26,7 @@ fn an_agent_that_kills_everything_ends_only_itself() {
     let status = client.call(json!({"cmd": "status"}));
     if status["container_proof"] != true {
         // Then it would reach everything of this user, the tests included.
-        return println!("SKIP: needs a container that the kernel holds");
+        return skip("needs a container that the kernel holds");
     }
     client.subscribe(None);
     let calm = client.spawn_agent("steps", "go");
@@ -32,7 +34,8 @@ fn an_agent_that_kills_everything_ends_only_itself() {
     for _ in 0..3 {
         let run = client.spawn_agent("killer", "go");
         let ended = client.wait_ended(run);
-        assert_eq!(ended["exit"], json!({"how": "code", "value": 5}), "{ended}");
+        let row = client.call(json!({"cmd": "get-run", "run": run}));
+        assert_eq!(ended["exit"], json!({"how": "code", "value": 5}), "{row}");
         assert_eq!(ended["state"], "error", "{ended}");
     }
     let after = client.call(json!({"cmd": "status"}));

@@ -1,20 +1,19 @@
 //! Run containers of FreeBSD: a jail with an owning descriptor. Order and traps: see
 //! [`super::jail`].
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::unistd::getpid;
 
-use super::ffi::{ReaperPidInfo, REAPER_PIDINFO_VALID, REAPER_PIDINFO_ZOMBIE};
+use super::table::processes;
 use super::{jail, process, rctl};
 use crate::state::Container;
 use crate::sys::cell::{RunLimits, Trace, Within};
-
-/// Most processes listed at once.
-const MAX_PIDS: usize = 1 << 17;
 
 /// A jail and what finds it again.
 #[derive(Debug)]
@@ -123,40 +122,6 @@ pub(in crate::sys) fn jail_is_empty(jid: i32) -> io::Result<bool> {
     Ok(!processes()?.iter().any(inside))
 }
 
-/// The kernel's table of all processes. It grows while it is read, so room is left and the call
-/// repeated.
-fn processes() -> io::Result<Vec<libc::kinfo_proc>> {
-    let name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PROC];
-    let one = size_of::<libc::kinfo_proc>();
-    loop {
-        let mut bytes = 0;
-        sysctl(&name, std::ptr::null_mut(), &mut bytes)?;
-        let room = bytes / one + 64;
-        if room > MAX_PIDS {
-            return Err(Errno::ENOMEM.into());
-        }
-        let mut list: Vec<libc::kinfo_proc> = Vec::with_capacity(room);
-        bytes = room * one;
-        match sysctl(&name, list.as_mut_ptr().cast(), &mut bytes) {
-            Ok(()) => {}
-            Err(e) if e.raw_os_error() == Some(libc::ENOMEM) => continue,
-            Err(e) => return Err(e),
-        }
-        // SAFETY: the kernel has filled that many whole elements, each `one` bytes long, and any
-        // bits are a valid kinfo_proc (integers, raw pointers and arrays of them).
-        unsafe { list.set_len(bytes / one) };
-        return Ok(list);
-    }
-}
-
-fn sysctl(name: &[libc::c_int], to: *mut libc::c_void, bytes: &mut usize) -> io::Result<()> {
-    let length = libc::c_uint::try_from(name.len()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: name and its length belong together; `to` is null, or has room for `bytes`.
-    let result = unsafe { libc::sysctl(name.as_ptr(), length, to, bytes, std::ptr::null(), 0) };
-    Errno::result(result)?;
-    Ok(())
-}
-
 /// SIGCHLD as a descriptor: for the init of a container, which a jail has not.
 #[derive(Debug)]
 pub(in crate::sys) struct ChildEvents(OwnedFd);
@@ -175,30 +140,19 @@ impl AsFd for ChildEvents {
     }
 }
 
-/// All children of this process, zombies left out: those descendants that head a subtree of their
-/// own. Empty unless the process is a reaper.
-pub(in crate::sys) fn children() -> io::Result<Vec<i32>> {
+/// Descendants whose reaper has died come to the next one above and still count as the tree of that
+/// one's child: one call of the kernel hits them all.
+pub(in crate::sys) fn kill_strangers(known: &dyn Fn(i32) -> bool) -> io::Result<usize> {
     let own = getpid().as_raw();
     if !process::is_reaper(own)? {
-        return Ok(Vec::new());
+        return Ok(0);
     }
-    let table = processes()?;
-    let mut list = vec![ReaperPidInfo::default(); 64];
-    loop {
-        list.fill(ReaperPidInfo::default());
-        process::reaper_pids(own, &mut list)?;
-        let filled = |p: &&ReaperPidInfo| p.flags & REAPER_PIDINFO_VALID != 0;
-        if list.iter().filter(filled).count() == list.len() && list.len() < MAX_PIDS {
-            list.resize(list.len() * 4, ReaperPidInfo::default());
-            continue;
-        }
-        let child = |pid: i32| table.iter().any(|p| p.ki_pid == pid && p.ki_ppid == own);
-        return Ok(list
-            .iter()
-            .filter(filled)
-            .filter(|p| p.flags & REAPER_PIDINFO_ZOMBIE == 0)
-            .map(|p| p.pid)
-            .filter(|pid| child(*pid))
-            .collect());
+    let mut strangers = process::reaper_tree(own)?;
+    strangers.retain(|p| !known(p.subtree));
+    let subtrees: BTreeSet<i32> = strangers.iter().map(|p| p.subtree).collect();
+    for child in subtrees {
+        // Whoever escapes is found the next time.
+        let _ = process::reaper_kill_subtree(own, child, Signal::SIGKILL);
     }
+    Ok(strangers.len())
 }

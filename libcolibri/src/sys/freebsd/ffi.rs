@@ -13,6 +13,9 @@ pub const REAPER_PIDINFO_VALID: u32 = 1;
 /// `PROC_REAP_GETPIDS`: dead and not yet waited for.
 pub const REAPER_PIDINFO_ZOMBIE: u32 = 8;
 
+/// `PROC_REAP_KILL`: only the descendants of one child.
+pub const REAPER_KILL_SUBTREE: u32 = 2;
+
 /// `struct procctl_reaper_status`
 #[repr(C)]
 #[derive(Default)]
@@ -76,6 +79,15 @@ impl ReaperKill {
         Self {
             signal,
             ..Self::default()
+        }
+    }
+
+    /// Only those that descend from this child of the reaper, which may be dead.
+    pub fn of(signal: libc::c_int, child: libc::pid_t) -> Self {
+        Self {
+            flags: REAPER_KILL_SUBTREE,
+            subtree: child,
+            ..Self::new(signal)
         }
     }
 }

@@ -6,15 +6,18 @@ mod ffi;
 pub mod jail;
 mod process;
 mod rctl;
+mod table;
 mod tree;
 
-pub(super) use cell::{children, jail_is_dying, jail_is_empty, Cell, ChildEvents};
+pub(super) use cell::{jail_is_dying, jail_is_empty, kill_strangers, Cell, ChildEvents};
 pub(super) use process::{
     become_reaper, boot_id, die_with_parent, no_new_privs, not_traceable, process_start, set_title,
     thread_count, to_rlim, ProcessHandle,
 };
 pub(super) use rctl::{accounting, forget_limits};
-pub(super) use tree::{available_container, count_tree, count_trees, signal_tree};
+pub(super) use tree::{
+    available_container, count_tree, count_trees, find_by_environment, signal_tree,
+};
 
 use std::ffi::CStr;
 use std::io;

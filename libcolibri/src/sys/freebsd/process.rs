@@ -11,6 +11,9 @@ use nix::sys::signal::Signal;
 
 use super::{ffi, sysctl_value};
 
+/// Most descendants listed at once; no run's process limit comes near.
+const MAX_PIDS: usize = 1 << 17;
+
 /// `procctl(2)` with a parameter of type `T`.
 ///
 /// # Safety
@@ -38,7 +41,11 @@ pub(in crate::sys) fn no_new_privs() -> io::Result<()> {
 }
 
 pub(in crate::sys) fn not_traceable() -> io::Result<()> {
-    switch(libc::PROC_TRACE_CTL, libc::PROC_TRACE_CTL_DISABLE)
+    match switch(libc::PROC_TRACE_CTL, libc::PROC_TRACE_CTL_DISABLE) {
+        // Who traces this process already, by ktrace(1) or a debugger, started it or is root.
+        Err(e) if e.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+        other => other,
+    }
 }
 
 pub(in crate::sys) fn die_with_parent(signal: Signal) -> io::Result<()> {
@@ -72,17 +79,42 @@ pub(super) fn is_reaper(pid: i32) -> nix::Result<bool> {
 
 /// Signals all descendants of a reaper; the count of those hit.
 pub(super) fn reaper_kill(pid: i32, signal: Signal) -> nix::Result<u32> {
-    let mut kill = ffi::ReaperKill::new(signal as libc::c_int);
+    request_kill(pid, ffi::ReaperKill::new(signal as libc::c_int))
+}
+
+/// Signals those descendants of a reaper that come from one child of it, dead or alive.
+pub(super) fn reaper_kill_subtree(pid: i32, child: i32, signal: Signal) -> nix::Result<u32> {
+    request_kill(pid, ffi::ReaperKill::of(signal as libc::c_int, child))
+}
+
+fn request_kill(pid: i32, mut kill: ffi::ReaperKill) -> nix::Result<u32> {
     // SAFETY: the structure of this command.
     unsafe { procctl(pid, libc::PROC_REAP_KILL, &mut kill) }?;
     Ok(kill.killed)
 }
 
 /// Fills `list` with descendants of a reaper; elements that stay empty lack the VALID flag.
-pub(super) fn reaper_pids(pid: i32, list: &mut [ffi::ReaperPidInfo]) -> nix::Result<()> {
+fn reaper_pids(pid: i32, list: &mut [ffi::ReaperPidInfo]) -> nix::Result<()> {
     let mut request = ffi::ReaperPids::new(list);
     // SAFETY: the structure of this command; it describes `list`, which lives through the call.
     unsafe { procctl(pid, libc::PROC_REAP_GETPIDS, &mut request) }
+}
+
+/// The living descendants of a reaper. Beyond [`MAX_PIDS`] they are not listed.
+pub(super) fn reaper_tree(pid: i32) -> nix::Result<Vec<ffi::ReaperPidInfo>> {
+    let mut list = vec![ffi::ReaperPidInfo::default(); 64];
+    loop {
+        list.fill(ffi::ReaperPidInfo::default());
+        reaper_pids(pid, &mut list)?;
+        let filled = |p: &ffi::ReaperPidInfo| p.flags & ffi::REAPER_PIDINFO_VALID != 0;
+        // A full list may have been cut off.
+        if list.iter().all(filled) && list.len() < MAX_PIDS {
+            list.resize(list.len() * 4, ffi::ReaperPidInfo::default());
+            continue;
+        }
+        list.retain(|p| filled(p) && p.flags & ffi::REAPER_PIDINFO_ZOMBIE == 0);
+        return Ok(list);
+    }
 }
 
 // libc has rlim_t as a signed type here.

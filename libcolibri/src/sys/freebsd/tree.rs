@@ -6,12 +6,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 
-use super::ffi::{ReaperPidInfo, REAPER_PIDINFO_VALID, REAPER_PIDINFO_ZOMBIE};
-use super::{jail, process};
+use super::{jail, process, table};
 use crate::state::Container;
-
-/// Descendants beyond this number are not listed; no run's process limit comes near.
-const MAX_PIDS: usize = 1 << 17;
 
 fn require_reaper(pid: i32) -> io::Result<()> {
     if process::is_reaper(pid)? {
@@ -46,25 +42,28 @@ pub(in crate::sys) fn signal_tree(
 
 pub(in crate::sys) fn count_tree(root: i32) -> io::Result<u32> {
     require_reaper(root)?;
-    let mut list = vec![ReaperPidInfo::default(); 64];
-    loop {
-        list.fill(ReaperPidInfo::default());
-        process::reaper_pids(root, &mut list)?;
-        let filled = |p: &&ReaperPidInfo| p.flags & REAPER_PIDINFO_VALID != 0;
-        // A full list may have been cut off.
-        if list.iter().filter(filled).count() < list.len() || list.len() >= MAX_PIDS {
-            let alive = list
-                .iter()
-                .filter(filled)
-                .filter(|p| p.flags & REAPER_PIDINFO_ZOMBIE == 0);
-            return Ok(u32::try_from(alive.count()).unwrap_or(u32::MAX));
-        }
-        list.resize(list.len() * 4, ReaperPidInfo::default());
-    }
+    let tree = process::reaper_tree(root)?;
+    Ok(u32::try_from(tree.len()).unwrap_or(u32::MAX))
 }
 
 pub(in crate::sys) fn count_trees(roots: &[i32]) -> Vec<Option<u32>> {
     roots.iter().map(|root| count_tree(*root).ok()).collect()
+}
+
+pub(in crate::sys) fn find_by_environment(uid: u32, entry: &[u8]) -> io::Result<Vec<i32>> {
+    let theirs = |p: &libc::kinfo_proc| p.ki_uid == uid && p.ki_stat != libc::SZOMB;
+    let mut found: Vec<i32> = table::processes()?
+        .iter()
+        .filter(|p| theirs(p))
+        .map(|p| p.ki_pid)
+        .collect();
+    let mut room = vec![0; table::ARG_MAX];
+    found.retain(|pid| {
+        // Gone meanwhile, or not ours to see.
+        let environ = table::environment(*pid, &mut room).unwrap_or_default();
+        environ.split(|b| *b == 0).any(|e| e == entry)
+    });
+    Ok(found)
 }
 
 pub(in crate::sys) fn available_container(root: bool) -> Container {

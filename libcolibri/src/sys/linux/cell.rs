@@ -14,6 +14,7 @@ use nix::unistd::getpid;
 
 use super::namespace::{self, Kind};
 use super::process::Stat;
+use super::tree::signal_tree;
 use crate::state::{Accounting, Container};
 use crate::sys::cell::{RunLimits, Trace, Within};
 
@@ -147,8 +148,18 @@ impl AsFd for ChildEvents {
     }
 }
 
+pub(in crate::sys) fn kill_strangers(known: &dyn Fn(i32) -> bool) -> io::Result<usize> {
+    let mut strangers = children()?;
+    strangers.retain(|pid| !known(*pid));
+    for pid in &strangers {
+        // Whoever escapes becomes our child, too, and is found the next time.
+        let _ = signal_tree(*pid, Signal::SIGKILL, true);
+    }
+    Ok(strangers.len())
+}
+
 /// All children of this process, zombies left out.
-pub(in crate::sys) fn children() -> io::Result<Vec<i32>> {
+fn children() -> io::Result<Vec<i32>> {
     let own = getpid().as_raw();
     let mut list = Vec::new();
     for entry in std::fs::read_dir("/proc")? {

@@ -7,13 +7,15 @@ mod process;
 mod tree;
 
 pub(super) use cell::{
-    accounting, children, forget_limits, jail_is_dying, jail_is_empty, Cell, ChildEvents,
+    accounting, forget_limits, jail_is_dying, jail_is_empty, kill_strangers, Cell, ChildEvents,
 };
 pub(super) use process::{
     become_reaper, boot_id, die_with_parent, no_new_privs, not_traceable, process_start, set_title,
     thread_count, to_rlim, ProcessHandle,
 };
-pub(super) use tree::{available_container, count_tree, count_trees, signal_tree};
+pub(super) use tree::{
+    available_container, count_tree, count_trees, find_by_environment, signal_tree,
+};
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};

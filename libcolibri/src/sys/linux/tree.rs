@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -138,6 +139,23 @@ pub(in crate::sys) fn count_trees(roots: &[i32]) -> Vec<Option<u32>> {
         u32::try_from(below(*root, &mut children).len()).ok()
     };
     roots.iter().map(count).collect()
+}
+
+pub(in crate::sys) fn find_by_environment(uid: u32, entry: &[u8]) -> io::Result<Vec<i32>> {
+    let mut found = Vec::new();
+    for process in std::fs::read_dir("/proc")? {
+        let process = process?;
+        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse().ok()) else {
+            continue;
+        };
+        // Gone meanwhile, or not ours to see.
+        let is_theirs = process.metadata().is_ok_and(|m| m.uid() == uid);
+        let environ = std::fs::read(process.path().join("environ")).unwrap_or_default();
+        if is_theirs && environ.split(|b| *b == 0).any(|e| e == entry) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
 }
 
 pub(in crate::sys) fn available_container(root: bool) -> Container {
