@@ -90,6 +90,8 @@ pub enum Command {
     Answer(AnswerArgs),
     /// What is on the board
     Board,
+    /// Watch runs and board live; answer, tell, stop
+    Top,
     /// Take in updates of Telegram, or tasks, from a file
     Intake {
         /// JSON objects, one after the other; - is standard input

@@ -15,15 +15,16 @@ use nix::sys::socket::{self, sockopt, AddressFamily, SockFlag, SockType, UnixAdd
 use nix::sys::time::{TimeVal, TimeValLike};
 use serde_json::value::RawValue;
 
-use crate::model::{Event, Gap, Line, Numbered, Request};
+use crate::framing::{self, Incoming, Lines, Told};
+use crate::model::{Event, Gap, Numbered, Request};
 use crate::text::clean;
 
-/// Longest line read, in bytes: what colibrid holds for one client at most.
-pub const LINE_MAX: usize = 8 * 1024 * 1024;
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
 /// How long a request waits that was one too many in a second, in milliseconds.
 const PAUSE: u16 = 500;
+/// How the refusal of such a request begins.
+const HASTY: &str = "limits.requests_per_second";
 /// Events kept while a reply is awaited; colibrid has no reason to send more in between.
 const QUEUE_MAX: usize = 16 * 1024;
 
@@ -45,9 +46,7 @@ pub struct Client {
     stream: UnixStream,
     name: String,
     timeout: Duration,
-    /// Bytes received and not yet handed out; `scanned` of them hold no line feed.
-    buffer: Vec<u8>,
-    scanned: usize,
+    lines: Lines,
     chunk: Vec<u8>,
     queue: VecDeque<News>,
     last_id: u64,
@@ -57,37 +56,13 @@ impl Client {
     /// Connects to the socket at `path`; `timeout` bounds this and each request.
     ///
     /// # Errors
-    /// In words, with a guess at the cause where there is an obvious one.
+    /// As [`connect`].
     pub fn connect(path: &Path, timeout: Duration) -> Result<Client> {
-        let name = clean(&path.display().to_string());
-        let failed = |e: Errno| {
-            let hint = match e {
-                Errno::ENOENT | Errno::ECONNREFUSED => " (is colibrid running?)",
-                Errno::EACCES | Errno::EPERM => " (may this user use colibrid?)",
-                Errno::EAGAIN => " (colibrid takes no connections)",
-                _ => "",
-            };
-            let reason = reason(&io::Error::from(e));
-            Fatal::new(format!("cannot connect to {name}: {reason}{hint}"))
-        };
-        let address = UnixAddr::new(path).map_err(failed)?;
-        let fd: OwnedFd = socket::socket(
-            AddressFamily::Unix,
-            SockType::Stream,
-            SockFlag::SOCK_CLOEXEC,
-            None,
-        )
-        .map_err(failed)?;
-        // Bounds connect() too, where it waits at all (Linux, when the backlog is full).
-        let limit = TimeVal::seconds(i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX));
-        socket::setsockopt(&fd, sockopt::SendTimeout, &limit).map_err(failed)?;
-        socket::connect(fd.as_raw_fd(), &address).map_err(failed)?;
         Ok(Client {
-            stream: UnixStream::from(fd),
-            name,
+            stream: connect(path, timeout)?,
+            name: clean(&path.display().to_string()),
             timeout,
-            buffer: Vec::new(),
-            scanned: 0,
+            lines: Lines::default(),
             chunk: vec![0; CHUNK],
             queue: VecDeque::new(),
             last_id: 0,
@@ -118,25 +93,27 @@ impl Client {
                 Got::Line(line) => line,
                 Got::Quiet | Got::Unread => return Err(self.silent()),
             };
-            let parsed = self.parse(&line)?;
-            if parsed.ok.is_none() {
-                let news = self.news(&line)?;
-                if self.queue.len() >= QUEUE_MAX {
-                    return Err(self.nonsense("events without end instead of a reply"));
+            let told = match self.incoming(&line)? {
+                Incoming::Reply(_, Err(refusal)) => {
+                    if !refusal.starts_with(HASTY) || Instant::now() >= deadline {
+                        return Err(Fatal::new(refusal));
+                    }
+                    // It was not read; there is no event for the second to be over.
+                    let _ = poll(&mut [], PAUSE);
+                    self.write(&sent)?;
+                    continue;
                 }
-                self.queue.push_back(news);
-                continue;
+                Incoming::Reply(to, Ok(data)) if to == Some(id.to_string()) => return Ok(data),
+                Incoming::Reply(..) => return Err(self.nonsense("a reply to something else")),
+                Incoming::Told(told) => told,
+            };
+            if self.queue.len() >= QUEUE_MAX {
+                return Err(self.nonsense("events without end instead of a reply"));
             }
-            let hasty = parsed.error.as_ref().is_some_and(|e| {
-                e.code == "too-many" && e.message.starts_with("limits.requests_per_second")
+            self.queue.push_back(match told {
+                Told::Event(event) => News::Event(line, event),
+                Told::Gap(gap) => News::Gap(line, gap),
             });
-            if hasty && Instant::now() < deadline {
-                // It was not read; there is no event for the time to be over.
-                let _ = poll(&mut [], PAUSE);
-                self.write(&sent)?;
-                continue;
-            }
-            return self.reply(&parsed, id);
         }
     }
 
@@ -159,66 +136,30 @@ impl Client {
         }
         let deadline = patience.map(|p| Instant::now() + p);
         match self.line(deadline, unread)? {
-            Got::Line(line) => self.news(&line),
+            Got::Line(line) => self.news(line),
             Got::Quiet => Ok(News::Quiet),
             Got::Unread => Ok(News::Unread),
         }
     }
 
-    /// The data of a reply to request `id`.
-    fn reply(&self, line: &Line<'_>, id: u64) -> Result<Box<RawValue>> {
-        if line.ok == Some(true) {
-            if line.id.map(RawValue::get) != Some(&id.to_string()) {
-                return Err(self.nonsense("a reply to something else"));
-            }
-            let data = line.data.map(RawValue::to_owned);
-            return data.ok_or_else(|| self.nonsense("a reply without data"));
-        }
-        match &line.error {
-            Some(e) => Err(Fatal::new(format!(
-                "{} ({})",
-                clean(&e.message),
-                clean(&e.code)
-            ))),
-            None => Err(self.nonsense("a refusal without an error")),
+    /// Reads a line of a subscription.
+    fn news(&self, line: String) -> Result<News> {
+        match self.incoming(&line)? {
+            Incoming::Told(Told::Event(event)) => Ok(News::Event(line, event)),
+            Incoming::Told(Told::Gap(gap)) => Ok(News::Gap(line, gap)),
+            Incoming::Reply(..) => Err(self.nonsense("a reply to nothing")),
         }
     }
 
-    /// Reads a line as an event or a gap.
-    fn news(&self, line: &str) -> Result<News> {
-        let parsed = self.parse(line)?;
-        if let Some(raw) = parsed.event {
-            let event = serde_json::from_str(raw.get());
-            let event =
-                event.map_err(|e| self.nonsense(&format!("an event that is none ({e})")))?;
-            return Ok(News::Event(line.to_owned(), Box::new(event)));
-        }
-        match parsed.gap {
-            Some(gap) => Ok(News::Gap(line.to_owned(), gap)),
-            None => Err(self.nonsense("a line that is neither reply nor event")),
-        }
-    }
-
-    fn parse<'a>(&self, line: &'a str) -> Result<Line<'a>> {
-        serde_json::from_str(line).map_err(|_| self.nonsense("a line that is not its protocol"))
+    fn incoming(&self, line: &str) -> Result<Incoming> {
+        framing::incoming(line).map_err(|what| self.nonsense(&what))
     }
 
     /// The next line without its line feed. With `unread`, also ends when nobody reads stdout.
     fn line(&mut self, deadline: Option<Instant>, unread: bool) -> Result<Got> {
         loop {
-            if let Some(at) = self.buffer[self.scanned..].iter().position(|b| *b == b'\n') {
-                let rest = self.buffer.split_off(self.scanned + at + 1);
-                let mut line = std::mem::replace(&mut self.buffer, rest);
-                line.pop();
-                self.scanned = 0;
-                return match String::from_utf8(line) {
-                    Ok(line) => Ok(Got::Line(line)),
-                    Err(_) => Err(self.nonsense("bytes that are not UTF-8")),
-                };
-            }
-            self.scanned = self.buffer.len();
-            if self.scanned > LINE_MAX {
-                return Err(self.nonsense("a line without end"));
+            if let Some(line) = self.lines.next().map_err(|what| self.nonsense(what))? {
+                return Ok(Got::Line(line));
             }
             match self.wait(deadline, unread)? {
                 Ready::Socket => self.fill()?,
@@ -267,7 +208,7 @@ impl Client {
     fn fill(&mut self) -> Result<()> {
         match self.stream.read(&mut self.chunk) {
             Ok(0) => {
-                let half = if self.buffer.is_empty() {
+                let half = if self.lines.is_empty() {
                     ""
                 } else {
                     " in the middle of a line"
@@ -278,7 +219,7 @@ impl Client {
                 )))
             }
             Ok(n) => {
-                self.buffer.extend_from_slice(&self.chunk[..n]);
+                self.lines.push(&self.chunk[..n]);
                 Ok(())
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -307,6 +248,39 @@ impl Client {
     pub fn nonsense(&self, what: &str) -> Fatal {
         Fatal::new(format!("colibrid at {} sent {what}", self.name))
     }
+}
+
+/// Connects to the socket at `path`, within `timeout`, which bounds each later write, too.
+///
+/// # Errors
+/// In words, with a guess at the cause where there is an obvious one.
+pub fn connect(path: &Path, timeout: Duration) -> Result<UnixStream> {
+    let failed = |e: Errno| {
+        let hint = match e {
+            Errno::ENOENT | Errno::ECONNREFUSED => " (is colibrid running?)",
+            Errno::EACCES | Errno::EPERM => " (may this user use colibrid?)",
+            Errno::EAGAIN => " (colibrid takes no connections)",
+            _ => "",
+        };
+        let (name, reason) = (path.display().to_string(), reason(&io::Error::from(e)));
+        Fatal::new(format!(
+            "cannot connect to {}: {reason}{hint}",
+            clean(&name)
+        ))
+    };
+    let address = UnixAddr::new(path).map_err(failed)?;
+    let fd: OwnedFd = socket::socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .map_err(failed)?;
+    // Bounds connect() too, where it waits at all (Linux, when the backlog is full).
+    let limit = TimeVal::seconds(i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX));
+    socket::setsockopt(&fd, sockopt::SendTimeout, &limit).map_err(failed)?;
+    socket::connect(fd.as_raw_fd(), &address).map_err(failed)?;
+    Ok(UnixStream::from(fd))
 }
 
 enum Got {

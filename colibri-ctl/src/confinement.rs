@@ -2,7 +2,7 @@
 //! included, and reads what agents wrote.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use libcolibri::error::{Context, Fatal, Result};
@@ -54,6 +54,53 @@ pub const CTL: Confinement = Confinement {
     capability_mode: true,
 };
 
+/// The table of the process of `colibri-ctl top` that reads: keys, what colibrid says, what its guard says.
+pub const TOP: Confinement = Confinement {
+    process: "colibri-ctl top",
+    roles: &[
+        Role {
+            name: "colibrid",
+            rights: &[Read, Write, Event],
+            why: "requests, replies, events; when it is lost the guard brings another",
+        },
+        Role {
+            name: "guard",
+            rights: &[Read, Write, Event],
+            why: "the terminal's size and new connections from the process that owns the terminal",
+        },
+        Role {
+            name: "keys",
+            rights: &[Read, Event],
+            why: "what the operator types",
+        },
+        Role {
+            name: "screen",
+            rights: &[Write, Event],
+            why: "what the operator sees",
+        },
+    ],
+    calls: &[
+        Calls {
+            group: CallGroup::Base,
+            why: "every process",
+        },
+        Calls {
+            group: CallGroup::Events,
+            why: "waiting for keys, colibrid and the guard",
+        },
+        Calls {
+            group: CallGroup::Sockets,
+            why: "requests to colibrid, messages to the guard",
+        },
+        Calls {
+            group: CallGroup::ReceiveFd,
+            why: "a new connection to a colibrid that was started again",
+        },
+    ],
+    limits: CTL.limits,
+    capability_mode: true,
+};
+
 const fn limit(resource: Resource, why: &'static str) -> Limit {
     let value = 0;
     Limit {
@@ -70,6 +117,25 @@ const fn limit(resource: Resource, why: &'static str) -> Limit {
 /// The system's.
 pub fn close_inherited() -> Result<()> {
     sys::close_from(3).or_fatal("close inherited descriptors")
+}
+
+/// Confines the process of `top` that reads, in the same way; `guard` has all its ends of that channel.
+///
+/// # Errors
+/// A process that cannot be confined must not go on.
+pub fn enter_top(colibrid: BorrowedFd<'_>, guard: &[BorrowedFd<'_>]) -> Result<()> {
+    let (input, output, messages) = (io::stdin(), io::stdout(), io::stderr());
+    let mut held = vec![
+        (colibrid, "colibrid"),
+        (input.as_fd(), "keys"),
+        (output.as_fd(), "screen"),
+        (messages.as_fd(), "screen"),
+    ];
+    held.extend(guard.iter().map(|fd| (*fd, "guard")));
+    match confine(&TOP, &held) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Fatal::new(e.to_string())),
+    }
 }
 
 /// Confines this process to its connection and its standard streams, for good, and tries that it holds.
@@ -97,13 +163,16 @@ mod tests {
     #[test]
     fn the_table_gives_nothing_away() {
         // Whether it holds is tried by confine() itself at every start, so by every other test.
-        for role in CTL.roles {
+        for role in CTL.roles.iter().chain(TOP.roles) {
             assert!(!role.why.is_empty());
             let allowed = [Read, Write, Event, Fstat];
             assert!(role.rights.iter().all(|r| allowed.contains(r)));
         }
         let reads = |r: &&Role| r.rights.contains(&Read);
-        let readers: Vec<&str> = CTL.roles.iter().filter(reads).map(|r| r.name).collect();
-        assert_eq!(readers, ["colibrid"]);
+        let readers = |table: &Confinement| -> Vec<&str> {
+            table.roles.iter().filter(reads).map(|r| r.name).collect()
+        };
+        assert_eq!(readers(&CTL), ["colibrid"]);
+        assert_eq!(readers(&TOP), ["colibrid", "guard", "keys"]);
     }
 }

@@ -9,6 +9,7 @@ mod client;
 mod commands;
 mod confinement;
 mod fold;
+mod framing;
 mod input;
 mod model;
 mod model_board;
@@ -16,6 +17,7 @@ mod model_schedule;
 mod output;
 mod text;
 mod time;
+mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -50,6 +52,10 @@ fn act(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Fold(args) => return commands::fold(&args, &out),
         Command::Version => return commands::version(&out),
+        Command::Top => {
+            let path = cli.socket.unwrap_or_else(input::default_socket);
+            return top::top(&path, cli.timeout, &out);
+        }
         _ => {}
     }
     let command = input::complete(cli.command)?;

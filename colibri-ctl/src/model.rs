@@ -258,6 +258,8 @@ pub struct Status {
     pub seq: u64,
     /// Counts of runs.
     pub runs: Counts,
+    /// Tasks for each status.
+    pub tasks: std::collections::BTreeMap<String, u64>,
     /// Agents that need a person.
     pub attention: u64,
     /// Living runs.
@@ -375,7 +377,7 @@ pub struct Page {
 }
 
 /// A run.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Run {
     /// Its number.
@@ -406,12 +408,14 @@ pub struct Run {
     pub exit: Option<Exit>,
     /// First line of its prompt.
     pub title: String,
+    /// The task that it is an attempt at.
+    pub task: Option<u64>,
     /// US dollars.
     pub cost_usd: f64,
 }
 
 /// Reply to `get-run`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct RunDetail {
     /// What `list-runs` says of it.
@@ -452,7 +456,7 @@ pub struct Stopping {
 }
 
 /// Something that happened; each kind has some of the optional fields.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Event {
     /// Its number.
@@ -513,6 +517,8 @@ pub struct Event {
     pub task: Option<u64>,
     /// `task`: where it stands now.
     pub status: String,
+    /// `task`: where it stood; nothing for a new one.
+    pub before: Option<String>,
     /// `asked`, `settled`: the dialog.
     #[serde(flatten)]
     pub dialog: Dialog,

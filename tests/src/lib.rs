@@ -16,6 +16,7 @@ pub mod procs;
 #[path = "../../libcolibri/tests/harness/program.rs"]
 mod program;
 pub mod quiet;
+pub mod screen;
 pub mod skip;
 pub mod steps;
 pub mod suite;

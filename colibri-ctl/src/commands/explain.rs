@@ -33,7 +33,8 @@ pub struct Explanation {
     container: Option<String>,
     container_proof: bool,
     proof: Option<String>,
-    evidence: Vec<Event>,
+    /// Its last events.
+    pub evidence: Vec<Event>,
 }
 
 /// What colibrid does by itself.

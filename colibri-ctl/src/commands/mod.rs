@@ -3,7 +3,7 @@
 mod board;
 mod check;
 mod control;
-mod explain;
+pub mod explain;
 mod follow;
 mod intake;
 mod offline;
@@ -56,5 +56,7 @@ pub fn dispatch(mut session: Session, command: Command) -> Result<()> {
         Command::Answer(args) => control::answer(s, &args),
         Command::Fold(args) => offline::fold(&args, &s.out),
         Command::Version => offline::version(&s.out),
+        // Has a connection of its own.
+        Command::Top => Ok(()),
     }
 }

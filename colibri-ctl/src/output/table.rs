@@ -28,13 +28,18 @@ pub const fn right(name: &'static str, most: usize) -> Column {
     Column { name, most, right }
 }
 
-/// Draws the rows under their headings, two blanks between columns, each as wide as its content. The
-/// `most` of all columns but the last must leave room for that one. Cells are cleaned here.
+/// The headings and the rows as cells, each padded to the width of its column, so that they fit into
+/// `columns_all` with two blanks in between. The `most` of all columns but the last must leave room for that
+/// one. Cells are cleaned here.
 #[must_use]
-pub fn draw<const N: usize>(columns: &[Column; N], rows: &[[String; N]], style: &Style) -> String {
+pub fn cells<const N: usize>(
+    columns: &[Column; N],
+    rows: &[[String; N]],
+    columns_all: usize,
+) -> Vec<[String; N]> {
     let mut lines = vec![columns.each_ref().map(|c| c.name.to_owned())];
     lines.extend(rows.iter().map(|row| row.each_ref().map(|c| clean(c))));
-    let mut left = COLUMNS;
+    let mut left = columns_all;
     let mut widths = [0; N];
     for (at, column) in columns.iter().enumerate() {
         let most = if at + 1 == N { left } else { column.most };
@@ -42,22 +47,25 @@ pub fn draw<const N: usize>(columns: &[Column; N], rows: &[[String; N]], style: 
         widths[at] = widest.min(most);
         left = left.saturating_sub(widths[at] + 2);
     }
-    let mut out = String::new();
-    for cells in &lines {
-        let mut line = String::new();
-        for (at, cell) in cells.iter().enumerate() {
-            let cell = fit(cell, widths[at]);
-            let padded = if columns[at].right {
-                pad_left(&cell, widths[at])
-            } else {
-                pad(&cell, widths[at])
+    for line in &mut lines {
+        for (at, cell) in line.iter_mut().enumerate() {
+            let fitting = fit(cell, widths[at]);
+            *cell = match columns[at].right {
+                true => pad_left(&fitting, widths[at]),
+                false => pad(&fitting, widths[at]),
             };
-            if at > 0 {
-                line.push_str("  ");
-            }
-            line.push_str(&style.word(&cell, &padded));
         }
-        out.push_str(line.trim_end());
+    }
+    lines
+}
+
+/// Draws the rows under their headings, two blanks between columns, each as wide as its content.
+#[must_use]
+pub fn draw<const N: usize>(columns: &[Column; N], rows: &[[String; N]], style: &Style) -> String {
+    let mut out = String::new();
+    for cells in cells(columns, rows, COLUMNS) {
+        let words = cells.each_ref().map(|c| style.word(c.trim(), c));
+        out.push_str(words.join("  ").trim_end());
         out.push('\n');
     }
     out

@@ -181,7 +181,8 @@ fn rows(out: &mut String, panes: &[Pane], style: &Style) {
 }
 
 /// Why an agent is as it is: its question, its silence, its reason, its tools.
-pub(super) fn row_reason(p: &Pane, style: &Style) -> String {
+#[must_use]
+pub fn row_reason(p: &Pane, style: &Style) -> String {
     if let Some(d) = p.dialogs.first() {
         return asks(d);
     }

@@ -5,6 +5,7 @@
 //! would count other tests' processes and does not bind root.
 
 use colibri_tests::client::Client;
+use colibri_tests::skip::skip;
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{program, Profile, Scratch, Setup, Suite};
 use colibri_tests::tail::{log_until_ended, once};
@@ -77,7 +78,7 @@ fn settled(client: &mut Client, run: u64) -> Value {
 #[test]
 fn a_run_that_cannot_be_started_says_why_and_the_others_go_on() {
     let Some(group) = Group::new() else {
-        return println!("SKIP: no control group for the number of processes");
+        return skip("there is no control group for the number of processes");
     };
     let (mut suite, mut steps) = crowded(&group);
     let mut client = suite.client();

@@ -9,6 +9,7 @@ mod ends;
 mod failures;
 mod people;
 mod stage;
+mod whole;
 
 /// Makes a module of two tests, one per version, out of each function that takes a version.
 macro_rules! both {

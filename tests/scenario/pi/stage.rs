@@ -39,6 +39,17 @@ impl Stage {
 
     /// The same with more lines of TOML in the profile.
     pub fn with(version: Version, mode: &str, model: &str, more: &str) -> Option<Self> {
+        Self::configured(version, mode, model, more, |_| String::new())
+    }
+
+    /// The same with more tables at the end of the config, for a profile of that name.
+    pub fn configured(
+        version: Version,
+        mode: &str,
+        model: &str,
+        more: &str,
+        tables: impl Fn(&str) -> String,
+    ) -> Option<Self> {
         let found = require_pi()?;
         let server = ModelServer::start().expect("a loopback port");
         let scratch = Scratch::new();
@@ -47,6 +58,7 @@ impl Stage {
         let name = profile.name.clone();
         let setup = Setup {
             profiles: vec![profile],
+            more: tables(&name),
             ..Setup::default()
         };
         let suite = Suite::start_in(scratch, setup);
