@@ -254,6 +254,10 @@ pub struct Status {
     pub run_limits: Option<String>,
     /// What is weaker here than it should be.
     pub warnings: Vec<String>,
+    /// What the host's watchdog says, if it is asked.
+    pub watchdog: Option<Watchdog>,
+    /// Whether hostd is there, if the config names it.
+    pub hostd: Option<Hostd>,
     /// Number of the last event.
     pub seq: u64,
     /// Counts of runs.
@@ -262,6 +266,26 @@ pub struct Status {
     pub attention: u64,
     /// Living runs.
     pub panes: Vec<Pane>,
+}
+
+/// The last word of the host's watchdog.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Watchdog {
+    /// What follows from it: `normal`, `throttled` or `held`; `None` before the first word.
+    pub obeys: Option<String>,
+    /// Why it says so, or why it says nothing.
+    pub reason: Option<String>,
+    /// How old it is.
+    pub age_seconds: u64,
+}
+
+/// Whether hostd took a connection.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Hostd {
+    /// `None` before it was tried.
+    pub reachable: Option<bool>,
 }
 
 /// Counts of runs.

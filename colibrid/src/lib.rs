@@ -14,6 +14,7 @@ pub mod engine;
 pub mod event;
 pub mod explain;
 pub mod glasspane;
+pub mod host;
 pub mod keeper;
 pub mod log_ring;
 pub mod monitors;

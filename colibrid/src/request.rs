@@ -359,7 +359,7 @@ fn answer(a: Answer) -> Result<Request, Refusal> {
 
 /// Deepest nesting of brackets outside strings. Cheap, so that a parser that recurses never sees
 /// what is too deep.
-fn depth(line: &[u8]) -> usize {
+pub(crate) fn depth(line: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0usize, 0);
     let (mut in_string, mut escaped) = (false, false);
     for b in line {

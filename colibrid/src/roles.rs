@@ -108,6 +108,12 @@ const fn board(word: &'static str, verb: Verb, role: Role) -> Row {
 }
 
 impl Row {
+    /// Whether the host's word matters for it.
+    #[must_use]
+    pub fn needs_host(&self) -> bool {
+        matches!(self.name, Name::Status | Name::SpawnAgent)
+    }
+
     /// Whether the command changes something that the audit log is to tell of. A heartbeat comes
     /// every few minutes and changes only how long a claim holds; a schedule is added, and told of,
     /// when schedd has looked at it.

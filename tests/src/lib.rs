@@ -21,3 +21,4 @@ pub mod suite;
 pub mod tail;
 pub mod torture;
 pub mod wait;
+pub mod watchdog;

@@ -58,6 +58,10 @@ impl Engine {
         if let Err(refusal) = self.need_descriptor() {
             why.push(refusal.message);
         }
+        why.extend(
+            self.host_sentence()
+                .filter(|_| agents.iter().any(|a| a.is_local())),
+        );
         if why.is_empty() {
             why.push("it is about to be given to an agent".into());
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{board, limits, schedule};
+use super::{board, host, limits, schedule};
 use super::{
     hash, is_name, AgentLimits, Config, OnSettled, Paths, Place, Profile, Roles, Subject, NAME,
     PROFILES_MAX,
@@ -26,6 +26,7 @@ struct File {
     limits: RawLimits,
     board: RawBoard,
     intake: RawIntake,
+    host: RawHost,
     profile: BTreeMap<Spanned<String>, RawProfile>,
     agent: BTreeMap<Spanned<String>, RawAgent>,
     schedule: BTreeMap<Spanned<String>, Schedule>,
@@ -90,6 +91,15 @@ pub(super) struct RawIntake {
     pub operators: Vec<i64>,
     pub askers: Vec<i64>,
     pub capabilities: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawHost {
+    pub watchdog: Field<PathBuf>,
+    pub hostd: Field<PathBuf>,
+    pub unreachable: Field<String>,
+    pub fresh: Field<u32>,
 }
 
 #[derive(Deserialize, Default)]
@@ -270,11 +280,12 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Config, String> {
         agents,
         board: board::board(&w, raw.board)?,
         intake: board::intake(&w, raw.intake)?,
+        host: host::host(&w, raw.host)?,
         schedules: schedule::schedules(&w, raw.schedule)?,
     })
 }
 
-fn absolute(
+pub(super) fn absolute(
     w: &Where<'_>,
     value: Field<PathBuf>,
     field: &str,

@@ -91,6 +91,11 @@ pub enum ToSpawnd {
     },
     /// syslogd was started again: make a new connection to it.
     Log,
+    /// Connect to the watchdog and lend the connection.
+    Watchdog,
+    /// Try whether hostd takes a connection. It would believe whoever spawnd is, so this one is
+    /// not lent.
+    Hostd,
     /// The run is over or its monitor is lost: kill what is left, prove it, remove its
     /// TMPDIR, socket and notes.
     Release {
@@ -173,6 +178,18 @@ pub enum FromSpawnd {
     },
     /// The answer to `Log`, unless syslogd is not there: a connection comes with it.
     Log,
+    /// The answer to `Watchdog`: a connection comes with it.
+    Watchdog,
+    /// The other answer to `Watchdog`: there is nobody.
+    NoWatchdog {
+        /// Why.
+        errno: i32,
+    },
+    /// The answer to `Hostd`.
+    Hostd {
+        /// 0 when it took the connection, else why not.
+        errno: i32,
+    },
     /// The answer to `Release`.
     Released {
         /// Which.
