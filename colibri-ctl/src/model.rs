@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::model_board::{ListTasks, NewTask};
 use crate::model_schedule::{NewSchedule, Preview};
+use crate::model_skill::{GetSkill, ListSkills, NewSkill, SearchSkills};
 
 /// The version of the protocol that this program speaks.
 pub const PROTOCOL: u32 = 1;
@@ -77,6 +78,14 @@ pub enum Request<'a> {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         cancel: bool,
     },
+    /// A skill or an artifact.
+    ImportSkill(NewSkill<'a>),
+    /// A page of them.
+    ListSkills(ListSkills<'a>),
+    /// One of them.
+    GetSkill(GetSkill<'a>),
+    /// Those with these words.
+    SearchSkills(SearchSkills<'a>),
     /// A schedule.
     AddSchedule(NewSchedule<'a>),
     /// A page of schedules.

@@ -22,7 +22,7 @@ impl Engine {
         done: bool,
     ) {
         // What was made has its number only now.
-        for made in ["id", "run"] {
+        for made in ["id", "run", "skill"] {
             if let Some(number) = data.and_then(|d| d.get(made)) {
                 object.insert(made.into(), number.clone());
             }

@@ -24,6 +24,7 @@ pub mod runs;
 pub mod schedd;
 pub mod schedule;
 pub mod serve;
+pub mod skills;
 pub mod spawnd;
 pub mod start;
 pub mod store;

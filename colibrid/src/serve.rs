@@ -208,6 +208,7 @@ impl Engine {
             }
             Request::Board(ask) => Ok(Some(self.board(actor, ask)?)),
             Request::Schedule(ask) => self.schedules(token, id, actor, ask),
+            Request::Skill(ask) => Ok(Some(self.skills(actor, ask)?)),
         }
     }
 

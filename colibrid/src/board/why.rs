@@ -84,6 +84,9 @@ impl Engine {
         if self.store.agent(name)?.paused {
             return Ok(Some(format!("agent {name} is paused")));
         }
+        if let Some(skill) = self.lacking_skill(a)? {
+            return Ok(Some(format!("agent {name} lacks its skill {skill}")));
+        }
         if let Some(hours) = a.hours.filter(|h| !h.hold(sys::wall_ms())) {
             return Ok(Some(format!("agent {name} takes tasks from {hours}")));
         }

@@ -2,9 +2,10 @@
 
 use libcolibri::config::Leave;
 use libcolibri::record::{clip, SHORT};
+use libcolibri::skill::depth;
 use serde_json::{Map, Value};
 
-use crate::request::{depth, DEPTH_MAX};
+use crate::request::DEPTH_MAX;
 
 /// Longest answer, in bytes.
 pub const ANSWER_MAX: usize = 16 * 1024;

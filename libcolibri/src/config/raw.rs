@@ -110,6 +110,7 @@ pub(super) struct RawAgent {
     pub users: Option<Vec<Spanned<String>>>,
     pub runs: Field<u32>,
     pub hours: Field<String>,
+    pub skills: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

@@ -1,7 +1,8 @@
 //! The encoding of every message: kind numbers, fields in order, limits.
 
 use super::{
-    FromMonitor, FromSpawnd, Kill, Proven, Refusal, Reply, RunKey, ToMonitor, ToSpawnd, TEXT_MAX,
+    FromMonitor, FromSpawnd, Kill, Proven, Refusal, Reply, RunKey, ToMonitor, ToSpawnd, PROMPT_MAX,
+    TEXT_MAX,
 };
 use crate::record::{Entry, ENTRY_MAX, SHORT};
 use crate::state::{Accounting, Container};
@@ -217,7 +218,7 @@ impl Wire for FromSpawnd {
 }
 
 impl Wire for ToMonitor {
-    const MAX: usize = TEXT_MAX + 2 * SHORT;
+    const MAX: usize = PROMPT_MAX + 2 * SHORT;
 
     fn kind(&self) -> u16 {
         match self {
@@ -262,7 +263,7 @@ impl Wire for ToMonitor {
             1 => ToMonitor::Resume { from_seq: r.u64()? },
             2 => ToMonitor::Prompt {
                 token: r.u64()?,
-                text: r.str(TEXT_MAX, "text")?,
+                text: r.str(PROMPT_MAX, "text")?,
             },
             3 => ToMonitor::Steer {
                 token: r.u64()?,

@@ -8,13 +8,18 @@ mod codec;
 mod schedule;
 
 use crate::record::Entry;
+use crate::skill;
 use crate::state::{Accounting, Container};
 use crate::wire::{Reader, WireError, Writer};
 
 pub use schedule::{FromSchedd, Planned, ToSchedd, When, PLAN_MAX, ZONE_MAX};
 
-/// Longest prompt, steering message or answer, in bytes.
+/// Longest prompt of a request, steering message or answer, in bytes.
 pub const TEXT_MAX: usize = 256 * 1024;
+
+/// Longest prompt that a monitor is given: of a request or a task, and the skills with it, those of
+/// the task and those of its agent.
+pub const PROMPT_MAX: usize = TEXT_MAX + 2 * skill::PER_TASK * (skill::GIVEN_MAX + 2);
 
 /// Which run and which attempt at it; the attempt is the fence against late reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
