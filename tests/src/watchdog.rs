@@ -49,6 +49,7 @@ impl Watchdog {
     /// # Panics
     /// When it cannot listen.
     #[must_use]
+    #[allow(clippy::disallowed_methods)] // test code: it serves beside the test
     pub fn start(path: &Path, manner: Manner) -> Self {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).expect("the watchdog's socket");

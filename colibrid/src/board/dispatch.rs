@@ -113,11 +113,8 @@ impl Engine {
             };
             let agent = free[agent].name.to_owned();
             let head = heads[at].clone();
-            match self.host_allows() {
-                Some(most) if load.all < most => {}
-                // It is asked again, or was asked just now.
-                Some(_) => return Ok(self.wait_for_host()),
-                None => return Ok(()),
+            if !self.host_lets(load.all) {
+                return Ok(());
             }
             let profile = self.give(head.task, &agent, now)?;
             load.add(&profile, &agent);

@@ -124,21 +124,18 @@ fn words(v: &Verdict, config: &config::Host) -> String {
 }
 
 impl Engine {
-    /// How many runs may be alive once another is launched. `None`: the watchdog is being asked,
-    /// and the board is looked at again when it has answered.
-    pub(crate) fn host_allows(&mut self) -> Option<usize> {
-        let leave = self.host.leave(&self.config.host);
-        if leave.is_none() {
-            self.ask_host();
+    /// Whether a run may be launched for a task while so many are alive. If not, the board is looked
+    /// at again when the watchdog has answered, or when its word is old.
+    pub(crate) fn host_lets(&mut self, alive: usize) -> bool {
+        match self.host.leave(&self.config.host) {
+            Some(leave) if alive < leave.runs() => return true,
+            Some(_) => {
+                let fresh = Duration::from_secs(self.config.host.fresh.into());
+                self.host.again_at = self.host.verdict.as_ref().map(|v| v.at + fresh);
+            }
+            None => self.ask_host(),
         }
-        leave.map(Leave::runs)
-    }
-
-    /// Work waits for the host: its word is asked for again when this one is old.
-    pub(crate) fn wait_for_host(&mut self) {
-        let fresh = Duration::from_secs(self.config.host.fresh.into());
-        let old_at = self.host.verdict.as_ref().map(|v| v.at + fresh);
-        self.host.again_at = old_at;
+        false
     }
 
     /// Whether the host allows a run now; somebody has waited for its word.
