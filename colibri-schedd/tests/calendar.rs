@@ -206,6 +206,41 @@ fn a_step_forward_tells_of_all_that_it_passed_in_order() {
 }
 
 #[test]
+fn after_a_sleep_it_is_told_of_at_the_next_look() {
+    let (mut t, noon) = (timetable(), at(NOON));
+    set(&mut t, 1, cron("0 12 * * *"), noon);
+    // The clock that poll(2) waits by stands still while the host sleeps, so the wait that was begun
+    // before may have to be waited for to its end.
+    let begun = t.wait_ms(noon).expect("something is planned");
+    assert!(begun <= LOOK_MS);
+    let awake = noon + 2 * DAY + HOUR;
+    let noons = [noon + DAY, noon + 2 * DAY];
+    assert_eq!(due(&mut t, awake), [(noons[0], true), (noons[1], false)]);
+}
+
+#[test]
+fn a_zone_that_is_changed_counts_from_the_next_start() {
+    let now = std::rc::Rc::new(std::cell::Cell::new("Europe/Berlin"));
+    let source = || {
+        let now = std::rc::Rc::clone(&now);
+        Zones::new(Box::new(move |_| file(now.get())))
+    };
+    let noon = at(NOON);
+    let midnight = |t: &mut Timetable| {
+        set(t, 1, cron("0 0 * * *"), noon);
+        due(t, noon + DAY)[0].0
+    };
+    let mut t = Timetable::new(source());
+    let before = at("2025-06-01T22:00:00Z");
+    assert_eq!(midnight(&mut t), before);
+    now.set("Asia/Kathmandu");
+    // What it has told colibrid and what it will tell agree for as long as it lives.
+    assert_eq!(midnight(&mut t), before);
+    let mut next = Timetable::new(source());
+    assert_eq!(midnight(&mut next), at("2025-06-01T18:15:00Z"));
+}
+
+#[test]
 fn a_step_back_goes_on_from_there() {
     for step in [10 * MINUTE, 5 * HOUR, 3 * DAY, 400 * DAY] {
         let (mut t, noon) = (timetable(), at(NOON));

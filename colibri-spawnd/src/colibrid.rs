@@ -1,7 +1,7 @@
 //! The conversation with colibrid, and the loop around it: one channel, one signal, one deadline.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -298,14 +298,15 @@ impl Spawnd {
         Ok((pid, theirs))
     }
 
-    /// The empty journal, locked. Its existence is what makes an attempt start only once.
+    /// The empty journal, locked. That there is none, or one that nobody has begun, is what makes
+    /// an attempt start only once.
     fn make_journal(&self, path: &Path) -> io::Result<OwnedFd> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o640)
-            .open(path)?;
+        let mut open = File::options();
+        open.read(true).write(true).mode(0o640);
+        let file = match open.clone().create_new(true).open(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => not_begun(&open, path)?,
+            other => other?,
+        };
         let ready = self.give_to_colibrid(&file).and_then(|()| {
             match sys::flock_exclusive_nb(file.as_fd())? {
                 true => Ok(()),
@@ -471,6 +472,16 @@ impl Spawnd {
             self.children.sweep();
         }
         Ok(())
+    }
+}
+
+/// The journal of an attempt whose spawnd was killed before it could fork the launcher, locked:
+/// nothing is in it, and nobody holds it.
+fn not_begun(open: &OpenOptions, path: &Path) -> io::Result<File> {
+    let file = open.open(path)?;
+    match sys::flock_exclusive_nb(file.as_fd())? && file.metadata()?.len() == 0 {
+        true => Ok(file),
+        false => Err(io::ErrorKind::AlreadyExists.into()),
     }
 }
 

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::DirBuilderExt;
 
 use libcolibri::config::Place;
+use libcolibri::journal;
 use libcolibri::msg::RunKey;
 use libcolibri::state::Accounting;
 use libcolibri::sys::cell::{Cell, Within};
@@ -155,6 +156,11 @@ fn launcher(order: &mut Order<'_>) -> ! {
     let Ok([channel, journal, program]) = take_places(order) else {
         sys::exit_now(1);
     };
+    // Should spawnd be killed now, this is what tells that the attempt has begun.
+    let journal = match begin_journal(journal) {
+        Ok(fd) => fd,
+        Err(_) => sys::exit_now(1),
+    };
     // Only a name for ps.
     let _ = sys::set_title("run");
     let stem = order.key.stem();
@@ -219,6 +225,12 @@ fn take_places(order: &Order<'_>) -> io::Result<[OwnedFd; 3]> {
         sys::inherit(fd::JOURNAL)?,
         sys::inherit(PROGRAM)?,
     ])
+}
+
+fn begin_journal(fd: OwnedFd) -> io::Result<OwnedFd> {
+    let file = File::from(fd);
+    journal::begin(&file)?;
+    Ok(file.into())
 }
 
 /// Binds the run's socket with spawnd's rights, for colibrid's group: monitors cannot make names

@@ -220,8 +220,13 @@ impl Clients {
     /// Sends what waits and forgets the connections that are over. Returns their tokens.
     pub fn flush(&mut self, registry: &Registry) -> Vec<Token> {
         let mut over = Vec::new();
-        for (token, c) in &mut self.map {
+        for c in self.map.values_mut() {
             c.flush();
+        }
+        while self.map.values().map(Client::held).sum::<u64>() > self.limits.client_memory {
+            self.drop_largest();
+        }
+        for (token, c) in &mut self.map {
             if c.is_over() {
                 let _ = registry.deregister(&mut c.stream);
                 over.push(*token);
@@ -231,6 +236,27 @@ impl Clients {
             self.map.remove(t);
         }
         over
+    }
+
+    /// There is no memory for all: whoever takes most of it loses some. By users, so that nobody
+    /// makes others lose theirs by many connections.
+    fn drop_largest(&mut self) {
+        let mut users: BTreeMap<u32, u64> = BTreeMap::new();
+        for c in self.map.values() {
+            *users.entry(c.uid).or_default() += c.held();
+        }
+        let most = users.into_iter().max_by_key(|(_, held)| *held);
+        let theirs = self
+            .map
+            .values_mut()
+            .filter(|c| Some(c.uid) == most.map(|m| m.0));
+        if let Some(c) = theirs.max_by_key(|c| c.held()) {
+            warn!(
+                "dropped a client of uid {}: limits.client_memory is reached",
+                c.uid
+            );
+            c.drop_now();
+        }
     }
 }
 
@@ -305,6 +331,16 @@ impl Client {
     #[must_use]
     pub fn has_input(&self) -> bool {
         !self.busy && self.inbuf.contains(&b'\n')
+    }
+
+    /// Bytes of memory in its buffers.
+    fn held(&self) -> u64 {
+        (self.inbuf.capacity() + self.out.capacity()) as u64
+    }
+
+    fn drop_now(&mut self) {
+        self.gone = true;
+        (self.inbuf, self.out, self.sent) = (Vec::new(), Vec::new(), 0);
     }
 
     /// Bytes that wait to be sent.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use libcolibri::chan::ChanError;
@@ -153,13 +154,14 @@ impl Engine {
         names: Names,
         ground: Ground,
         children: Children,
+        public: UnixListener,
         store: Store,
     ) -> Result<Engine> {
         let poll = Poll::new().or_fatal("make a poll")?;
         let journals = start::open_dir(&config.paths.journals())?;
         let owner = (!names.separate).then(|| nix::unistd::geteuid().as_raw());
         let limits = config.limits.clone();
-        let clients = Clients::new(ground.listener, limits, names.roles.clone(), owner);
+        let clients = Clients::new(public, limits, names.roles.clone(), owner);
         let (oldest, last) = store
             .event_range()
             .map_err(|e| Fatal::new(format!("cannot read the events: {e}")))?;

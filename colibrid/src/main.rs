@@ -38,11 +38,12 @@ fn run(args: &args::Args) -> Result<i32> {
     }
     let config = Config::load(&args.file)?;
     let names = start::resolve(&config)?;
-    let ground = start::prepare(args, &config, &names)?; // directories, lock, log, public socket
+    let ground = start::prepare(args, &config, &names)?; // directories, lock, log
     let children = start::children(args, &config, &names, &ground)?; // spawnd and schedd
+    let public = start::public_socket(&config)?;
     start::drop_root(&config, &names)?;
     let store = store::Store::open(&config.paths)?; // SQLite, recovered and primed
-    let mut engine = engine::Engine::new(config, names, ground, children, store)?;
+    let mut engine = engine::Engine::new(config, names, ground, children, public, store)?;
     let confined = engine.confine()?;
     engine.run(confined)
 }

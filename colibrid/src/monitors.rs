@@ -14,6 +14,7 @@ use libcolibri::error::{cannot, reason, Context, Result};
 use libcolibri::journal::Reader;
 use libcolibri::msg::{FromMonitor, RunKey, ToMonitor};
 use libcolibri::record::Record;
+use libcolibri::state::State;
 use libcolibri::{debug, info, sys, warn};
 use mio::{Interest, Token};
 use nix::fcntl::{openat, OFlag};
@@ -46,7 +47,7 @@ enum Found {
     Alive(OwnedFd),
     /// Its monitor is gone.
     Dead,
-    /// It never had a journal: spawnd was never told, or never got to it.
+    /// It has no journal, or one that was never begun: spawnd was never told, or did not get to it.
     NeverStarted,
 }
 
@@ -233,10 +234,11 @@ impl Engine {
         })?;
         let until = Instant::now() + LISTEN_PATIENCE;
         for row in rows {
-            let never_ran = row.journal_seq == 0;
             let mut live = Live::of_row(&self.config, &row);
             live.task = self.tag_of(row.run, row.of_task);
             let key = live.key;
+            // Once it was noted as lost, it stays lost.
+            let never_ran = row.journal_seq == 0 && live.pane.state == State::Unknown;
             self.runs.insert(key.run, live);
             match self.find(key, until)? {
                 Found::NeverStarted if never_ran => self.start(key.run),
@@ -262,6 +264,10 @@ impl Engine {
         let journal = match self.open_journal(key) {
             Ok(f) => f,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::NeverStarted),
+            // It is given to us before anything is started.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                return Ok(Found::NeverStarted);
+            }
             Err(e) => return Err(cannot("open", &path, &e)),
         };
         let socket = self
@@ -273,7 +279,13 @@ impl Engine {
             // The lock is the monitor's life: it is gone with the last holder.
             let alive = sys::lock_is_held(journal.as_fd());
             if !alive.map_err(|e| cannot("look at the lock of", &path, &e))? {
-                return Ok(Found::Dead);
+                let size = journal
+                    .metadata()
+                    .map_err(|e| cannot("look at", &path, &e))?;
+                return Ok(match size.len() {
+                    0 => Found::NeverStarted,
+                    _ => Found::Dead,
+                });
             }
             match UnixStream::connect(&socket).and_then(|s| s.set_nonblocking(true).map(|()| s)) {
                 Ok(s) => return Ok(self.check_peer(key, s)),

@@ -129,7 +129,10 @@ impl Engine {
             }
             (FromSpawnd::Hostd { errno }, None) if self.hostd_tried(errno) => Ok(()),
             (FromSpawnd::Refused { key, why, errno }, None) => {
-                self.not_started(key, &refusal(why, errno));
+                match refusal(why, errno) {
+                    Some(why) => self.not_started(key, &why),
+                    None => self.if_current(key, |e| e.happened(key.run, Happened::Lost)),
+                }
                 Ok(())
             }
             // What counts is the monitor's channel: its end comes after its last word.
@@ -163,14 +166,15 @@ impl Engine {
     }
 }
 
-fn refusal(why: Refusal, errno: i32) -> String {
-    match why {
+/// Why nothing was started; `None` when something was, earlier, which is to be proven dead.
+fn refusal(why: Refusal, errno: i32) -> Option<String> {
+    Some(match why {
         Refusal::Profile => "not started: colibri-spawnd has no such profile".into(),
-        Refusal::Again => "not started: this attempt was started before".into(),
+        Refusal::Again => return None,
         Refusal::Full => "not started: colibri-spawnd holds too many runs".into(),
         Refusal::System => {
             let e = std::io::Error::from_raw_os_error(errno);
             format!("not started: {}", libcolibri::error::reason(&e))
         }
-    }
+    })
 }

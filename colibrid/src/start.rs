@@ -1,5 +1,5 @@
 //! Everything that needs names or root, in the order of main.rs: directories, the lock, the
-//! public socket, the other daemons, the drop.
+//! other daemons, the public socket, the drop.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -50,8 +50,6 @@ pub struct Names {
 
 /// What was opened with root's rights.
 pub struct Ground {
-    /// The public socket, listening.
-    pub listener: UnixListener,
     /// The pid file; its lock is shared with the other daemons.
     pub pid_file: File,
     /// The run directory, to remove socket and pid file at the end.
@@ -175,7 +173,7 @@ fn check_profile(config: &Config, names: &Names, p: &libcolibri::config::Profile
     Ok(())
 }
 
-/// Makes the directories, takes the lock, starts the log, binds the public socket.
+/// Makes the directories, takes the lock, starts the log.
 ///
 /// # Errors
 /// When another suite runs there, or the system refuses.
@@ -192,14 +190,12 @@ pub fn prepare(args: &Args, config: &Config, names: &Names) -> Result<Ground> {
     umask(Mode::from_bits_truncate(0o077));
     directories(config, names)?;
     let pid_file = lock(config)?;
-    // From the socket on, an end that is asked for is an orderly one.
+    // From here on, an end that is asked for is an orderly one.
     let signals = Signals::new(&[SIGTERM, SIGINT, SIGHUP, SIGCHLD]).or_fatal("set up signals")?;
-    let listener = public_socket(config)?;
     let run_dir = open_dir(&config.paths.run_dir)?;
     write_pid(&pid_file, keeper.is_some())
         .map_err(|e| cannot("write", &config.paths.pid_file(), &e))?;
     Ok(Ground {
-        listener,
         pid_file,
         run_dir,
         keeper,
@@ -340,8 +336,12 @@ pub fn write_pid(mut file: &File, kept: bool) -> io::Result<()> {
 }
 
 /// Binds the public socket. Whoever listens there holds the lock, so a socket that is left over
-/// belongs to nobody; it is probed all the same before it is removed.
-fn public_socket(config: &Config) -> Result<UnixListener> {
+/// belongs to nobody; it is probed all the same before it is removed. No other process may ever have
+/// the listener: while one did, the socket of a killed colibrid would still answer.
+///
+/// # Errors
+/// When somebody answers there, or the system refuses.
+pub fn public_socket(config: &Config) -> Result<UnixListener> {
     let path = config.paths.socket();
     if UnixStream::connect(&path).is_ok() {
         return Err(Fatal::new(format!(

@@ -6,7 +6,7 @@
 #![no_main]
 
 use colibri_fuzz::Rng;
-use libcolibri::journal::{Journal, Mark, Reader, MAGIC, RESERVE};
+use libcolibri::journal::{begin, Journal, Mark, Reader, MAGIC, RESERVE};
 use libcolibri::record::{Entry, Record};
 use libcolibri::wire::{Reader as Fields, Writer};
 use libfuzzer_sys::fuzz_target;
@@ -103,7 +103,8 @@ fn written(file: &File, bytes: &[u8], rng: &mut Rng) {
     fill(file, &[]);
     let limit = RESERVE + rng.below(4096) as u64;
     let copy = file.try_clone().expect("a copy");
-    let mut journal = Journal::create(copy, limit).expect("an empty file");
+    begin(&copy).expect("an empty file");
+    let mut journal = Journal::new(copy, limit).expect("a journal");
     let mut all: Vec<Entry> = Vec::new();
     let mut fields = Fields::new(bytes);
     while let Ok(Entry { at_ms, record, .. }) = Entry::get(&mut fields) {

@@ -73,17 +73,28 @@ pub struct Journal {
     buf: Vec<u8>,
 }
 
+/// Begins a journal in an empty file. From here on something of the attempt may have been started;
+/// before, nothing was.
+///
+/// # Errors
+/// When the file is not empty or cannot be written.
+pub fn begin(file: &File) -> io::Result<()> {
+    if file.metadata()?.len() != 0 {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    file.write_all_at(MAGIC, 0)
+}
+
 impl Journal {
-    /// Starts a journal in an empty file; `limit` is the file size in bytes past which records
-    /// of lesser weight are left out.
+    /// The journal in a file that [`begin`] was just called for; `limit` is the file size in bytes
+    /// past which records of lesser weight are left out.
     ///
     /// # Errors
-    /// When the file is not empty or cannot be written.
-    pub fn create(file: File, limit: u64) -> io::Result<Journal> {
-        if file.metadata()?.len() != 0 {
-            return Err(io::ErrorKind::AlreadyExists.into());
+    /// When the file holds more or less than that.
+    pub fn new(file: File, limit: u64) -> io::Result<Journal> {
+        if file.metadata()?.len() != MAGIC.len() as u64 {
+            return Err(io::ErrorKind::InvalidData.into());
         }
-        file.write_all_at(MAGIC, 0)?;
         Ok(Journal {
             file,
             end: MAGIC.len() as u64,
@@ -344,7 +355,8 @@ mod tests {
     #[test]
     fn every_truncation_yields_a_prefix() {
         let f = scratch();
-        let mut j = Journal::create(f.try_clone().unwrap(), 1 << 30).unwrap();
+        begin(&f).unwrap();
+        let mut j = Journal::new(f.try_clone().unwrap(), 1 << 30).unwrap();
         for n in 0..20 {
             j.append(n, state(n)).unwrap().unwrap();
         }
@@ -367,7 +379,8 @@ mod tests {
     #[test]
     fn a_flipped_bit_ends_the_readable_part() {
         let f = scratch();
-        let mut j = Journal::create(f.try_clone().unwrap(), 1 << 30).unwrap();
+        begin(&f).unwrap();
+        let mut j = Journal::new(f.try_clone().unwrap(), 1 << 30).unwrap();
         for n in 0..3 {
             j.append(n, state(n)).unwrap();
         }
@@ -385,7 +398,8 @@ mod tests {
     #[test]
     fn a_full_journal_keeps_what_matters_and_says_what_it_left_out() {
         let f = scratch();
-        let mut j = Journal::create(f.try_clone().unwrap(), RESERVE + 100).unwrap();
+        begin(&f).unwrap();
+        let mut j = Journal::new(f.try_clone().unwrap(), RESERVE + 100).unwrap();
         let tool = Record::ToolStart {
             id: "x".repeat(200),
             name: "bash".into(),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
-use libcolibri::journal::{Journal, Reader};
+use libcolibri::journal::{self, Journal, Reader};
 use libcolibri::record::{Entry, Record};
 use libcolibri::state::{Phase, State};
 use nix::sys::resource::{getrlimit, rlim_t, setrlimit, Resource};
@@ -96,7 +96,8 @@ fn what_was_acknowledged_is_there_and_nothing_else() {
             .truncate(true)
             .open(&path)
             .expect("a file");
-        let mut journal = Journal::create(file, u64::MAX / 2).expect("a journal");
+        journal::begin(&file).expect("an empty file");
+        let mut journal = Journal::new(file, u64::MAX / 2).expect("a journal");
         let mut acknowledged: Vec<Entry> = Vec::new();
         let (mut synced, mut synced_bytes) = (0, 8);
         journal.sync().expect("synced");

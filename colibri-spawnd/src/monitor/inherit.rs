@@ -151,7 +151,7 @@ fn children(fd: Option<OwnedFd>, registry: &Registry, args: &Args) -> Result<Chi
 
 /// The first records: who watches, and that the agent runs.
 fn begin_journal(fd: OwnedFd, args: &Args) -> Result<Ledger> {
-    let journal = Journal::create(File::from(fd), args.journal_limit).or_fatal("begin journal")?;
+    let journal = Journal::new(File::from(fd), args.journal_limit).or_fatal("use the journal")?;
     let mut ledger = Ledger::new(journal);
     let (wall, now) = (sys::wall_ms(), super::core::now());
     let opened = Record::Opened {

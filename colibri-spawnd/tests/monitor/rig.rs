@@ -81,6 +81,7 @@ impl Rig {
             .open(&journal)
             .expect("journal");
         assert!(sys::flock_exclusive_nb(file.as_fd()).expect("lock"));
+        libcolibri::journal::begin(&file).expect("begun");
         let socket = dir.0.join("1-2.sock");
         let listener = UnixListener::bind(&socket).expect("bind");
         let (here, there) = chan::pair().expect("pair");

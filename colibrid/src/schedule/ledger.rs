@@ -352,6 +352,20 @@ impl Engine {
         }
     }
 
+    /// Nothing comes of it any more. What has its task goes on, what still waits for one is closed.
+    pub(super) fn retire(&mut self, s: &mut ScheduleRow, reason: &str) -> DbResult<()> {
+        s.retired_ms = Some(sys::wall_ms());
+        self.store.save_schedule(s)?;
+        self.timetable.changed.insert(s.schedule);
+        for stands in [Stands::Missed, Stands::Waiting] {
+            for mut o in self.store.standing(s.schedule, stands)? {
+                (o.why, o.reason) = (Some("retired".into()), reason.to_owned());
+                self.enter(s, &mut o, Stands::Skipped)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Of a schedule that counts from the end of the last: that is now.
     fn plan_after_end(&mut self, s: &mut ScheduleRow, o: &OccurrenceRow) -> DbResult<()> {
         if let (Ok(Rule::FromEnd(ms)), false) = (s.spec.rule(), o.manual) {

@@ -128,9 +128,7 @@ impl Engine {
             for mut s in lot {
                 if s.declared && !names.contains(s.name.as_str()) {
                     info!("schedule {} is declared no more: retired", s.name);
-                    s.retired_ms = Some(now);
-                    self.store.save_schedule(&s)?;
-                    self.timetable.changed.insert(s.schedule);
+                    self.retire(&mut s, "the schedule is declared no more")?;
                 }
             }
         }

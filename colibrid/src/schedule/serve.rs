@@ -242,9 +242,7 @@ impl Engine {
             let file = self.config.file.display();
             return conflict(format!("schedule {name} stands in {file}: remove it there"));
         }
-        s.retired_ms = Some(sys::wall_ms());
-        db(self.store.save_schedule(&s))?;
-        self.timetable.changed.insert(s.schedule);
+        db(self.retire(&mut s, "the schedule was removed"))?;
         info!("schedule {name} was removed");
         Ok(json!({"schedule": s.name, "state": "retired"}))
     }

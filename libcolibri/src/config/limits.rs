@@ -22,6 +22,13 @@ pub(super) fn limits(w: &Where<'_>, raw: RawLimits) -> Result<Limits, String> {
             1..=4096,
             32,
         )?,
+        client_memory: number(
+            w,
+            raw.client_memory,
+            "limits.client_memory",
+            16 * 1024 * 1024..=1 << 40,
+            64 * 1024 * 1024,
+        )?,
         requests_per_second: number(
             w,
             raw.requests_per_second,

@@ -100,6 +100,8 @@ pub struct Limits {
     pub clients: u32,
     /// Of these, by one user.
     pub clients_per_user: u32,
+    /// Bytes that all connections together may have colibrid hold for them.
+    pub client_memory: u64,
     /// Requests a second by one connection, with a burst of twice that.
     pub requests_per_second: u32,
     /// Events kept for subscribers.

@@ -66,6 +66,7 @@ pub(super) struct RawLimits {
     pub runs_kept: Field<u64>,
     pub clients: Field<u32>,
     pub clients_per_user: Field<u32>,
+    pub client_memory: Field<u64>,
     pub requests_per_second: Field<u32>,
     pub events: Field<u64>,
     pub journal_bytes: Field<u64>,

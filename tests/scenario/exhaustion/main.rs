@@ -3,3 +3,4 @@
 
 mod descriptors;
 mod disk;
+mod memory;

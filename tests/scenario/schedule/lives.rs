@@ -129,6 +129,21 @@ fn a_removed_schedule_keeps_its_history_and_its_name_can_be_used_again() {
 }
 
 #[test]
+fn what_waits_when_its_schedule_is_removed_is_closed() {
+    let (_suite, mut client) = suite("");
+    add(&mut client, "q", json!({"every": 1, "overlap": "queue"}));
+    let fired = wait_occurrence(&mut client, "q", "fired");
+    wait_occurrence(&mut client, "q", "waiting");
+    client.call(json!({"cmd": "remove-schedule", "schedule": "q"}));
+    let closed = wait_occurrence(&mut client, "q", "skipped");
+    assert_eq!(closed["why"], "retired");
+    assert!(!statuses(&mut client, "q").contains(&"waiting".to_owned()));
+    // What has its task goes on to its end.
+    finish(&mut client, &fired["task"], "done");
+    wait_occurrence(&mut client, "q", "done");
+}
+
+#[test]
 fn what_cannot_be_is_refused_where_it_is_said() {
     let (_suite, mut client) = suite("");
     let mut refused = |fields| {
@@ -231,7 +246,7 @@ fn declared_schedules_come_and_go_with_the_config() {
 }
 
 #[test]
-fn who_may_do_what() {
+fn it_is_shown_in_words_with_its_next_times() {
     let (suite, mut client) = suite("");
     add(&mut client, "daily", json!({"cron": "@daily"}));
     drop(client);

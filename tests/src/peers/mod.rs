@@ -61,15 +61,20 @@ pub fn child(dir: &Path, children: usize) -> PathBuf {
     path
 }
 
+/// Where peers are that were only unpacked.
+#[must_use]
+pub fn place() -> PathBuf {
+    std::env::var_os("COLIBRI_PEERS")
+        .map_or_else(|| PathBuf::from("/var/cache/colibri-peers"), PathBuf::from)
+}
+
 /// A program of a peer.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
-    let own = std::env::var_os("COLIBRI_PEERS")
-        .map_or_else(|| PathBuf::from("/var/cache/colibri-peers"), PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    ["bin", "usr/bin"]
+    ["bin", "usr/bin", "usr/sbin"]
         .iter()
-        .map(|d| own.join(d))
+        .map(|d| place().join(d))
         .chain(std::env::split_paths(&path))
         .map(|d| d.join(name))
         .find(|p| p.is_file())
