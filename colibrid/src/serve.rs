@@ -116,8 +116,12 @@ impl Engine {
                 let message = format!("{} is for the role {}", row.word, row.role.as_str());
                 return self.refuse(token, id, Refusal::new("denied", message));
             }
-            if may_wait && row.needs_host() && self.park(token, line) {
-                return;
+            if may_wait && row.needs_host() {
+                match self.park(token, line) {
+                    Ok(false) => {}
+                    Ok(true) => return,
+                    Err(why) => return self.refuse(token, id, why),
+                }
             }
             debug!("{} by uid {uid}", row.word);
         }

@@ -31,6 +31,9 @@ use verdict::{Said, ANSWER_MAX};
 /// How long the watchdog may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Bytes of requests that may wait for its answer.
+const PARKED_MAX: usize = 4 * 1024 * 1024;
+
 /// What it is asked.
 const QUESTION: &[u8] = b"{\"cmd\":\"status\"}\n";
 
@@ -161,19 +164,31 @@ impl Engine {
     }
 
     /// Keeps a request until the watchdog's word is known. `false`: it is known, or is not needed.
-    pub(crate) fn park(&mut self, client: Token, line: &[u8]) -> bool {
+    ///
+    /// # Errors
+    /// When too much waits already.
+    pub(crate) fn park(
+        &mut self,
+        client: Token,
+        line: &[u8],
+    ) -> std::result::Result<bool, Refusal> {
         if !self.ready || self.host.leave(&self.config.host).is_some() {
-            return false;
+            return Ok(false);
         }
         self.ask_host();
         if self.host.asking.is_none() {
-            return false;
+            return Ok(false);
+        }
+        let waiting: usize = self.host.parked.iter().map(|(_, l)| l.len()).sum();
+        if waiting + line.len() > PARKED_MAX {
+            let message = "too many requests wait for the watchdog";
+            return Err(Refusal::new("too-many", message));
         }
         if let Some(c) = self.clients.get(client) {
             c.busy = true;
         }
         self.host.parked.push((client, line.to_vec()));
-        true
+        Ok(true)
     }
 
     fn ask_host(&mut self) {

@@ -4,6 +4,7 @@ mod agents;
 mod artifacts;
 mod door;
 mod import;
+mod pi;
 mod search;
 mod stage;
 mod tasks;
