@@ -48,14 +48,14 @@ fn host(s: &Status) -> Option<String> {
             return "the watchdog was not asked yet".into();
         };
         let why = w.reason.as_ref();
-        let why = why.map_or(String::new(), |r| format!(": {}", fit(&clean(r), 34)));
+        let why = why.map_or(String::new(), |r| format!(": {}", fit(&clean(r), 26)));
         let seconds = i64::try_from(w.age_seconds).unwrap_or(i64::MAX);
         format!("{}{why} ({} ago)", clean(obeys), span(seconds))
     });
     let hostd = s.hostd.as_ref().and_then(|h| h.reachable);
     let hostd = hostd.map(|there| match there {
         true => "hostd is there".to_owned(),
-        false => "hostd cannot be reached".to_owned(),
+        false => "hostd is out of reach".to_owned(),
     });
     let parts: Vec<String> = word.into_iter().chain(hostd).collect();
     (!parts.is_empty()).then(|| format!("host: {}", parts.join("; ")))

@@ -45,3 +45,25 @@ fn an_attempt_is_given_the_versions_that_count_then_and_they_are_remembered() {
     let out = suite.ctl_ok(&["task", "add", "--skill", "pdf-tools", "another"]);
     assert!(out.contains("accepted"), "{out}");
 }
+
+#[test]
+fn the_longest_task_with_the_longest_skills_reaches_its_agent() {
+    let own = "skills = [\"s-4\", \"s-5\", \"s-6\", \"s-7\"]\n";
+    let (suite, mut client, steps) = with_steps(own);
+    // What stands around the text of a skill is well below 1 KiB.
+    let body = "x".repeat(63 * 1024);
+    let names: Vec<String> = (0..8).map(|n| format!("s-{n}")).collect();
+    for name in &names {
+        skill(&suite, name, &body);
+    }
+    import(&suite);
+    let description = "y".repeat(255 * 1024);
+    let task = json!({"skills": names[..4], "description": description});
+    let task = create(&mut client, task);
+    wait_task(&mut client, task, "started");
+    let run = get(&mut client, task)["run"].as_u64().expect("a run");
+    client.wait_state(run, "working");
+    let prompt = prompt(&mut client, task);
+    assert!(prompt.len() > (8 * 63 + 255) * 1024);
+    assert_eq!(steps.prompted(), format!("{prompt}\n"));
+}
