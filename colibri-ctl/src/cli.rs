@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::cli_board::{AgentCommand, AuditArgs, TaskCommand};
 use crate::cli_schedule::ScheduleCommand;
+use crate::cli_skill::SkillCommand;
 use crate::fold::FoldArgs;
 
 /// Watch and steer the agents that colibrid supervises.
@@ -108,6 +109,9 @@ pub enum Command {
     /// Schedules: tasks that come by themselves
     #[command(subcommand)]
     Schedule(ScheduleCommand),
+    /// Skills: what agents are given to know, and artifacts
+    #[command(subcommand)]
+    Skill(SkillCommand),
     /// The panes of all agents (clawdie.glasspane.snapshot.v1)
     Snapshot,
     /// Is colibrid healthy? One line, exit status 0 or 1

@@ -73,6 +73,9 @@ pub struct AddArgs {
     /// A class of failures after which it is tried again; may be repeated
     #[arg(long, value_name = "CLASS")]
     pub retry_on: Option<Vec<String>>,
+    /// A skill that its agent is given; may be repeated
+    #[arg(long = "skill", value_name = "NAME")]
+    pub skills: Vec<String>,
     /// Your own name for it: with the same key there is one task
     #[arg(short, long)]
     pub key: Option<String>,

@@ -1,5 +1,5 @@
 //! What has to be read before the program confines itself: the config, for the place of the socket, and
-//! standard input, for texts given as `-`.
+//! standard input, for texts given as `-`, and the skills that are to be imported.
 
 use std::io::{self, Read};
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use libcolibri::msg::TEXT_MAX;
 use crate::cli::Command;
 use crate::cli_board::TaskCommand;
 use crate::cli_schedule::ScheduleCommand;
+use crate::cli_skill::SkillCommand;
 
 /// Where colibrid listens if nobody said otherwise and no config can be read.
 const SOCKET: &str = "/var/run/colibri/colibri.sock";
@@ -49,6 +50,9 @@ pub fn complete(mut command: Command) -> Result<Command> {
             if let Some(prompt) = &mut args.prompt {
                 text("prompt", prompt, true)?;
             }
+        }
+        Command::Skill(SkillCommand::Import(args)) => {
+            args.bundles = crate::skills::find(&args.directories)?;
         }
         _ => {}
     }

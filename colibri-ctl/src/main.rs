@@ -5,6 +5,7 @@
 mod cli;
 mod cli_board;
 mod cli_schedule;
+mod cli_skill;
 mod client;
 mod commands;
 mod confinement;
@@ -14,7 +15,9 @@ mod input;
 mod model;
 mod model_board;
 mod model_schedule;
+mod model_skill;
 mod output;
+mod skills;
 mod text;
 mod time;
 mod top;

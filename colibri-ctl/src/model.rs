@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::model_board::{ListTasks, NewTask};
 use crate::model_schedule::{NewSchedule, Preview};
+use crate::model_skill::{GetSkill, ListSkills, NewSkill, SearchSkills};
 
 /// The version of the protocol that this program speaks.
 pub const PROTOCOL: u32 = 1;
@@ -77,6 +78,14 @@ pub enum Request<'a> {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         cancel: bool,
     },
+    /// A skill or an artifact.
+    ImportSkill(NewSkill<'a>),
+    /// A page of them.
+    ListSkills(ListSkills<'a>),
+    /// One of them.
+    GetSkill(GetSkill<'a>),
+    /// Those with these words.
+    SearchSkills(SearchSkills<'a>),
     /// A schedule.
     AddSchedule(NewSchedule<'a>),
     /// A page of schedules.
@@ -254,6 +263,10 @@ pub struct Status {
     pub run_limits: Option<String>,
     /// What is weaker here than it should be.
     pub warnings: Vec<String>,
+    /// What the host's watchdog says, if it is asked.
+    pub watchdog: Option<Watchdog>,
+    /// Whether hostd is there, if the config names it.
+    pub hostd: Option<Hostd>,
     /// Number of the last event.
     pub seq: u64,
     /// Counts of runs.
@@ -264,6 +277,26 @@ pub struct Status {
     pub attention: u64,
     /// Living runs.
     pub panes: Vec<Pane>,
+}
+
+/// The last word of the host's watchdog.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Watchdog {
+    /// What follows from it: `normal`, `throttled` or `held`; `None` before the first word.
+    pub obeys: Option<String>,
+    /// Why it says so, or why it says nothing.
+    pub reason: Option<String>,
+    /// How old it is.
+    pub age_seconds: u64,
+}
+
+/// Whether hostd took a connection.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Hostd {
+    /// `None` before it was tried.
+    pub reachable: Option<bool>,
 }
 
 /// Counts of runs.

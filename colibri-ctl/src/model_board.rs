@@ -37,6 +37,9 @@ pub struct NewTask<'a> {
     /// After which classes of failure it is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_on: Option<&'a [String]>,
+    /// What its agent is given to know.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub skills: &'a [String],
     /// The caller's own name for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<&'a str>,
@@ -140,6 +143,8 @@ pub struct TaskDetail {
     pub key: Option<String>,
     /// The agents that it can go to.
     pub fits: Vec<String>,
+    /// Skills that it names.
+    pub skills: Vec<String>,
     /// What keeps it from being worked on.
     pub why: Vec<String>,
     /// The last answer of its agent.
@@ -172,6 +177,18 @@ pub struct Claim {
     pub expires_at: Option<String>,
     /// How it ended.
     pub outcome: Option<String>,
+    /// What it was given.
+    pub skills: Vec<Given>,
+}
+
+/// A skill that an attempt was given.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Given {
+    /// Its name.
+    pub skill: String,
+    /// Which version of it.
+    pub version: u64,
 }
 
 /// A move of a task, or a remark.

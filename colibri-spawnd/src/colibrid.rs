@@ -21,6 +21,7 @@ use nix::unistd::{fchown, Gid};
 
 use crate::launch::{self, errno_of, Order};
 use crate::notes::Note;
+use crate::outside;
 use crate::reap::{Child, Children};
 use crate::release::{Monitor, Progress, Release};
 use crate::survey::survey;
@@ -47,6 +48,8 @@ enum Request {
     Release,
     Survey,
     Log,
+    Watchdog,
+    Hostd,
 }
 
 /// What colibrid may ask for, and when. Anything else ends this process.
@@ -61,6 +64,8 @@ const ALLOWED: [(Phase, &[Request]); 2] = [
             Request::Release,
             Request::Survey,
             Request::Log,
+            Request::Watchdog,
+            Request::Hostd,
         ],
     ),
 ];
@@ -164,6 +169,8 @@ impl Spawnd {
                 ToSpawnd::Release { key } => self.release(key),
                 ToSpawnd::Survey { token } => self.survey(token)?,
                 ToSpawnd::Log => self.lend_log()?,
+                ToSpawnd::Watchdog => self.lend_watchdog()?,
+                ToSpawnd::Hostd => self.try_hostd()?,
             }
         }
         Ok(())
@@ -181,6 +188,27 @@ impl Spawnd {
         }
     }
 
+    /// A connection to the watchdog for colibrid, which reads what it says.
+    fn lend_watchdog(&mut self) -> std::result::Result<(), Stop> {
+        match outside::connect(self.table.watchdog.as_deref()) {
+            Ok(fd) => {
+                limit_for_colibrid(&fd, "watchdog")?;
+                Ok(self.chan.send_fd(&FromSpawnd::Watchdog, fd)?)
+            }
+            Err(e) => self.say(FromSpawnd::NoWatchdog {
+                errno: errno_of(&e),
+            }),
+        }
+    }
+
+    /// Whether hostd takes connections; nothing is said on this one.
+    fn try_hostd(&mut self) -> std::result::Result<(), Stop> {
+        let tried = outside::connect(self.table.hostd.as_deref());
+        self.say(FromSpawnd::Hostd {
+            errno: tried.map_or_else(|e| errno_of(&e), |_| 0),
+        })
+    }
+
     /// Whether a request may be made now.
     fn check(&self, msg: &ToSpawnd) -> Result<()> {
         let request = match msg {
@@ -190,6 +218,8 @@ impl Spawnd {
             ToSpawnd::Release { .. } => Request::Release,
             ToSpawnd::Survey { .. } => Request::Survey,
             ToSpawnd::Log => Request::Log,
+            ToSpawnd::Watchdog => Request::Watchdog,
+            ToSpawnd::Hostd => Request::Hostd,
         };
         let allowed = ALLOWED
             .iter()

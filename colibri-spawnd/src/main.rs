@@ -11,6 +11,7 @@ mod monitor;
 mod monitor_args;
 mod notes;
 mod options;
+mod outside;
 mod reap;
 mod release;
 mod remove;

@@ -72,6 +72,10 @@ pub struct Table {
     pub colibrid: (u32, u32),
     /// Size limit of a journal.
     pub journal_limit: u64,
+    /// The watchdog's socket.
+    pub watchdog: Option<PathBuf>,
+    /// hostd's socket.
+    pub hostd: Option<PathBuf>,
     /// Log to stderr.
     pub foreground: bool,
     /// Log details.
@@ -122,6 +126,8 @@ impl Table {
             monitor: suite.as_ref().map(|s| bare(&s.monitor)),
             colibrid: suite.map_or(own, |s| (s.colibrid.uid, s.colibrid.gid)),
             journal_limit: config.limits.journal_bytes,
+            watchdog: config.host.watchdog,
+            hostd: config.host.hostd,
             foreground,
             verbose,
         })

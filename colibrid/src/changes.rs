@@ -21,8 +21,12 @@ impl Engine {
         data: Option<&Value>,
         done: bool,
     ) {
+        // Importing the same once more is no change.
+        if data.is_some_and(|d| d.get("result") == Some(&"unchanged".into())) {
+            return;
+        }
         // What was made has its number only now.
-        for made in ["id", "run"] {
+        for made in ["id", "run", "skill"] {
             if let Some(number) = data.and_then(|d| d.get(made)) {
                 object.insert(made.into(), number.clone());
             }

@@ -8,8 +8,9 @@ use crate::attempt::Stage;
 use crate::engine::Engine;
 use crate::request::Refusal;
 
-/// Held back for what comes and goes: a connection that is being refused, a journal that is read.
-const SPARE: usize = 4;
+/// Held back for what comes and goes: a connection that is being refused, a journal that is read,
+/// the watchdog's connection.
+const SPARE: usize = 5;
 
 /// Left free by runs, so that an operator can always come in and stop some.
 const FOR_CLIENTS: usize = 8;

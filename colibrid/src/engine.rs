@@ -27,6 +27,7 @@ use crate::board::Desk;
 use crate::clients::Clients;
 use crate::descriptors::Descriptors;
 use crate::event::Event;
+use crate::host::Host;
 use crate::keeper::EX_AGAIN;
 use crate::log_ring::Ring;
 use crate::monitors::Monitor;
@@ -100,6 +101,7 @@ pub struct Engine {
     pub(crate) runs: BTreeMap<u64, Live>,
     pub(crate) desk: Desk,
     pub(crate) timetable: Timetable,
+    pub(crate) host: Host,
     pub(crate) ring: Ring,
     pub(crate) journals: OwnedFd,
     pub(crate) out: VecDeque<Out>,
@@ -175,6 +177,7 @@ impl Engine {
             runs: BTreeMap::new(),
             desk: Desk::default(),
             timetable: Timetable::new(),
+            host: Host::default(),
             out: VecDeque::new(),
             audit: None,
             answers: Vec::new(),
@@ -332,6 +335,7 @@ impl Engine {
                 }
             }
             token if self.monitors.contains_key(&token) => self.hear_monitor(token)?,
+            token if self.host.is(token) => self.hear_watchdog(),
             token => self.client_event(token, event.is_write_closed()),
         }
         Ok(())
@@ -379,6 +383,7 @@ impl Engine {
             .chain(ready)
             .chain(self.accept_again)
             .chain(self.schedule_wait())
+            .chain(self.host.deadline())
             .chain(self.stuck.as_ref().map(|s| s.again_at))
             .min();
         let due = due.map(|t| t.saturating_duration_since(Instant::now()));
@@ -399,6 +404,7 @@ impl Engine {
             self.accept_clients();
         }
         self.run_deadlines(now);
+        self.host_deadline(now);
         self.schedules_again(now);
         let signals = self.signals.take();
         self.signal(&signals)

@@ -2,13 +2,14 @@
 
 use libcolibri::msg::{Reply, TEXT_MAX};
 use libcolibri::record::{clip, SHORT};
+use libcolibri::skill::depth;
 use serde::de::DeserializeOwned;
 use serde::Deserialize;
 use serde_json::{json, Map, Value};
 
 use crate::board::ask::{intake, Ask, Intake};
 use crate::roles::{self, Name};
-use crate::schedule;
+use crate::{schedule, skills};
 
 /// Longest request line, in bytes.
 pub const LINE_MAX: usize = 1024 * 1024;
@@ -74,6 +75,8 @@ pub enum Request {
     Board(Ask),
     /// About schedules.
     Schedule(schedule::ask::Ask),
+    /// About skills.
+    Skill(skills::ask::Ask),
 }
 
 /// Fields of `list-runs`.
@@ -292,6 +295,7 @@ impl Envelope {
             }
             Name::Board(verb) => Request::Board(verb.ask(f)?),
             Name::Schedule(verb) => Request::Schedule(verb.ask(f)?),
+            Name::Skill(verb) => Request::Skill(verb.ask(f)?),
         })
     }
 }
@@ -355,27 +359,6 @@ fn answer(a: Answer) -> Result<Request, Refusal> {
         task_id: a.task_id,
     };
     Ok(Request::Answer(target.check()?, a.request, reply))
-}
-
-/// Deepest nesting of brackets outside strings. Cheap, so that a parser that recurses never sees
-/// what is too deep.
-fn depth(line: &[u8]) -> usize {
-    let (mut depth, mut deepest) = (0usize, 0);
-    let (mut in_string, mut escaped) = (false, false);
-    for b in line {
-        match (in_string, b) {
-            (true, _) if escaped => escaped = false,
-            (true, b'\\') => escaped = true,
-            (_, b'"') => in_string = !in_string,
-            (false, b'[' | b'{') => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            (false, b']' | b'}') => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 /// The reply line, with its line feed.

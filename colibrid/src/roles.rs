@@ -5,6 +5,7 @@ use libcolibri::config::Role;
 
 use crate::board::ask::Verb;
 use crate::schedule::ask::Verb as Planning;
+use crate::skills::ask::Verb as Skill;
 
 /// What a client can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub enum Name {
     Board(Verb),
     /// About schedules.
     Schedule(Planning),
+    /// About skills.
+    Skill(Skill),
 }
 
 /// A row: the command's name and whom it is for.
@@ -60,7 +63,7 @@ const fn row(word: &'static str, name: Name, role: Role) -> Row {
 }
 
 /// All commands.
-pub const COMMANDS: [Row; 36] = [
+pub const COMMANDS: [Row; 40] = [
     row("ping", Name::Ping, Role::Observer),
     row("status", Name::Status, Role::Observer),
     row("snapshot", Name::Snapshot, Role::Observer),
@@ -97,6 +100,10 @@ pub const COMMANDS: [Row; 36] = [
     planning("resume-schedule", Planning::Resume, Role::Operator),
     planning("run-schedule", Planning::Run, Role::Operator),
     planning("remove-schedule", Planning::Remove, Role::Operator),
+    row("list-skills", Name::Skill(Skill::List), Role::Observer),
+    row("get-skill", Name::Skill(Skill::Get), Role::Observer),
+    row("search-skills", Name::Skill(Skill::Search), Role::Observer),
+    row("import-skill", Name::Skill(Skill::Import), Role::Operator),
 ];
 
 const fn planning(word: &'static str, verb: Planning, role: Role) -> Row {
@@ -108,6 +115,12 @@ const fn board(word: &'static str, verb: Verb, role: Role) -> Row {
 }
 
 impl Row {
+    /// Whether the host's word matters for it.
+    #[must_use]
+    pub fn needs_host(&self) -> bool {
+        matches!(self.name, Name::Status | Name::SpawnAgent)
+    }
+
     /// Whether the command changes something that the audit log is to tell of. A heartbeat comes
     /// every few minutes and changes only how long a claim holds; a schedule is added, and told of,
     /// when schedd has looked at it.

@@ -93,6 +93,15 @@ impl Engine {
     }
 
     fn request(&mut self, token: Token, line: &[u8]) {
+        self.take_request(token, line, true);
+    }
+
+    /// A request that has waited for the watchdog.
+    pub(crate) fn request_now(&mut self, token: Token, line: &[u8]) {
+        self.take_request(token, line, false);
+    }
+
+    fn take_request(&mut self, token: Token, line: &[u8], may_wait: bool) {
         let Some((uid, role)) = self.clients.get(token).map(|c| (c.uid, c.role)) else {
             return;
         };
@@ -106,6 +115,13 @@ impl Engine {
                 warn!("refused {} to uid {uid}, {}", row.word, role.as_str());
                 let message = format!("{} is for the role {}", row.word, row.role.as_str());
                 return self.refuse(token, id, Refusal::new("denied", message));
+            }
+            if may_wait && row.needs_host() {
+                match self.park(token, line) {
+                    Ok(false) => {}
+                    Ok(true) => return,
+                    Err(why) => return self.refuse(token, id, why),
+                }
             }
             debug!("{} by uid {uid}", row.word);
         }
@@ -196,6 +212,7 @@ impl Engine {
             }
             Request::Board(ask) => Ok(Some(self.board(actor, ask)?)),
             Request::Schedule(ask) => self.schedules(token, id, actor, ask),
+            Request::Skill(ask) => Ok(Some(self.skills(actor, ask)?)),
         }
     }
 
@@ -261,6 +278,7 @@ impl Engine {
             return Err(Refusal::new("too-many", message));
         }
         self.need_descriptor()?;
+        self.host_allows_one()?;
         let agent = profile.agent.clone();
         let accepted = self.accept_run(at, &agent, s.prompt, uid, None);
         let (key, seq) = accepted.map_err(|e| unavailable(&e))?;
@@ -429,6 +447,7 @@ impl Engine {
     pub(crate) fn forget_client(&mut self, token: Token) {
         debug!("client {} is gone", token.0);
         self.answers.retain(|a| a.client != token);
+        self.host.forget(token);
     }
 
     /// The row of a run.
@@ -515,6 +534,8 @@ impl Engine {
             "container_proof": container.is_some_and(Container::is_proof),
             "run_limits": self.spawnd.accounting.map(Accounting::as_str),
             "warnings": self.all_warnings(),
+            "watchdog": self.watchdog_view(),
+            "hostd": self.hostd_view(),
             "seq": self.ring.published(),
             "runs": {"alive": self.runs.len(), "limit": self.config.limits.runs, "total": total},
             "tasks": self.columns()?,

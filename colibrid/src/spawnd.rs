@@ -121,6 +121,13 @@ impl Engine {
                 info!("syslogd was started again");
                 Ok(())
             }
+            (FromSpawnd::Watchdog, Some(fd)) if self.host.awaits_watchdog() => {
+                self.watchdog_reached(Ok(fd))
+            }
+            (FromSpawnd::NoWatchdog { errno }, None) if self.host.awaits_watchdog() => {
+                self.watchdog_reached(Err(errno))
+            }
+            (FromSpawnd::Hostd { errno }, None) if self.hostd_tried(errno) => Ok(()),
             (FromSpawnd::Refused { key, why, errno }, None) => {
                 match refusal(why, errno) {
                     Some(why) => self.not_started(key, &why),

@@ -175,7 +175,8 @@ impl Engine {
             format!("the database cannot be written: {why}; new work is refused, the rest is kept")
         });
         let others = self.warnings().into_iter().map(str::to_owned);
-        stuck.into_iter().chain(others).collect()
+        let host = self.host_warnings();
+        stuck.into_iter().chain(host).chain(others).collect()
     }
 
     /// A monitor that is not to be heard now: it is heard when there is room again.

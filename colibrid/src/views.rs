@@ -14,7 +14,11 @@ const TITLE: usize = 80;
 /// A run in a list. `pane` is the living one where there is one, since it is fresher.
 #[must_use]
 pub fn run(row: &RunRow, pane: &Pane) -> Value {
-    let first_line = row.prompt.trim_start().lines().next().unwrap_or("");
+    let first_line = libcolibri::skill::without_blocks(&row.prompt)
+        .trim_start()
+        .lines()
+        .next()
+        .unwrap_or("");
     json!({
         "run": row.run,
         "attempt": row.attempt,

@@ -49,6 +49,7 @@ fn wire(dir: &Path) {
             ToSpawnd::Adopt { key, profile: 3 },
             ToSpawnd::Signal { key, kill },
             ToSpawnd::Release { key },
+            ToSpawnd::Watchdog,
         ],
     );
     messages(
@@ -73,6 +74,7 @@ fn wire(dir: &Path) {
                 key,
                 proven: Proven::Alive,
             },
+            FromSpawnd::NoWatchdog { errno: 2 },
         ],
     );
     messages(dir, 2, &[ToSchedd::Ping { token: 7 }]);

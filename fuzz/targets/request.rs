@@ -7,6 +7,7 @@ use colibrid::request::{open, reply, Refusal, Request, DEPTH_MAX, LINE_MAX, LIST
 use libcolibri::config::CAPABILITIES_MAX;
 use libcolibri::msg::{Reply, TEXT_MAX};
 use libcolibri::record::{LONG, SHORT};
+use libcolibri::skill::PER_TASK;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -58,6 +59,7 @@ fn within_limits(request: &Request) {
             text(&t.title);
             assert!(t.title.len() + t.description.len() < TEXT_MAX);
             assert!(t.capabilities.len() <= CAPABILITIES_MAX && t.after.len() <= NEEDS_MAX);
+            assert!(t.skills.len() <= PER_TASK);
             assert!(t.times().is_ok() && t.retries().is_ok());
         }
         Request::Intake(i) => match *i.clone() {

@@ -2,8 +2,9 @@
 
 /// Schema of colibrid's database. A database of a newer build is refused before anything is touched.
 ///
-/// History: 1 runs, attempts, events; 2 the board; 3 the audit log; 4 updates of chats; 5 schedules.
-pub const DATABASE: i64 = 5;
+/// History: 1 runs, attempts, events; 2 the board; 3 the audit log; 4 updates of chats; 5 schedules;
+/// 6 skills.
+pub const DATABASE: i64 = 6;
 
 /// Schema of a snapshot of the glasspane.
 pub const SNAPSHOT: &str = "clawdie.glasspane.snapshot.v1";

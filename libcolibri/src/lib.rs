@@ -16,6 +16,7 @@ pub mod record;
 pub mod sandbox;
 pub mod schedule;
 pub mod signals;
+pub mod skill;
 pub mod state;
 pub mod sys;
 pub mod wire;

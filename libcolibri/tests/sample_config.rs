@@ -7,7 +7,9 @@ use std::path::Path;
 use libcolibri::config::Config;
 
 /// Keys whose commented line in the sample is an example, because leaving them out is the default.
-const EXAMPLES: [(&str, &str); 18] = [
+const EXAMPLES: [(&str, &str); 20] = [
+    ("host", "watchdog"),
+    ("host", "hostd"),
     ("profile", "agent"),
     ("profile", "env"),
     ("profile", "jail"),

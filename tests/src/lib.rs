@@ -23,3 +23,4 @@ pub mod suite;
 pub mod tail;
 pub mod torture;
 pub mod wait;
+pub mod watchdog;

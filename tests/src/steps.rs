@@ -119,6 +119,12 @@ impl Steps {
     pub fn prompts(&self) -> usize {
         lines(&self.dir.join("prompts"))
     }
+
+    /// All prompts that it got, a line feed behind each.
+    #[must_use]
+    pub fn prompted(&self) -> String {
+        fs::read_to_string(self.dir.join("prompts")).unwrap_or_default()
+    }
 }
 
 fn lines(path: &std::path::Path) -> usize {

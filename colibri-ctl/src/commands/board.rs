@@ -80,6 +80,7 @@ fn add(s: &mut Session, a: &AddArgs) -> Result<()> {
         deadline: a.deadline.as_deref(),
         attempts: a.attempts,
         retry_on: a.retry_on.as_deref(),
+        skills: &a.skills,
         key: a.key.as_deref(),
     }))?;
     let new: Named = read(&data)?;

@@ -10,6 +10,7 @@ mod offline;
 mod read;
 mod run;
 mod schedule;
+mod skill;
 mod tail;
 
 use libcolibri::error::Result;
@@ -46,6 +47,7 @@ pub fn dispatch(mut session: Session, command: Command) -> Result<()> {
         Command::Task(command) => board::task(s, &command),
         Command::Agent(command) => board::agent(s, &command),
         Command::Schedule(command) => schedule::schedule(s, &command),
+        Command::Skill(command) => skill::skill(s, &command),
         Command::Explain { run } => explain::explain(s, run),
         Command::Check { deep } => check::check(s, deep),
         Command::Run(args) => run::run(s, &args),

@@ -96,6 +96,7 @@ pub fn task(d: &TaskDetail, style: &Style) -> String {
     }
     fact("deadline", t.deadline.as_deref().unwrap_or(""));
     fact("attempt", &format!("{} of {}", tried(t), t.attempts));
+    fact("skills", &skills(d));
     fact("failure", t.class.as_deref().unwrap_or(""));
     fact("key", d.key.as_deref().unwrap_or(""));
     if let Some(exit) = &d.exit {
@@ -116,6 +117,20 @@ pub fn task(d: &TaskDetail, style: &Style) -> String {
         let _ = writeln!(out, "\nIts run: {} show {run}", style.command);
     }
     out
+}
+
+/// The skills that the last attempt was given, with their versions; before the first those that the
+/// task names.
+fn skills(d: &TaskDetail) -> String {
+    let given = d.claims.last().map(|c| &c.skills);
+    let words: Vec<String> = match given {
+        Some(given) => given
+            .iter()
+            .map(|g| format!("{}@{}", g.skill, g.version))
+            .collect(),
+        None => d.skills.clone(),
+    };
+    words.join(", ")
 }
 
 /// One line of a task's history.

@@ -5,6 +5,7 @@ pub mod board;
 pub mod events;
 pub mod json;
 pub mod schedule;
+pub mod skill;
 pub mod summary;
 pub mod table;
 pub mod text;

@@ -9,7 +9,7 @@ use super::table::{draw, left, right, Column};
 use super::Style;
 use crate::model::{attribute, Pane, Run, RunDetail, Snapshot, Status};
 use crate::text::{clean, clean_lines, cost, count, fit, pad, pad_left, width, COLUMNS};
-use crate::time::age;
+use crate::time::{age, span};
 
 /// `status`: who needs a person, what is weaker here, one row per agent.
 #[must_use]
@@ -27,6 +27,9 @@ pub fn status(s: &Status, style: &Style) -> String {
         s.runs.limit,
     );
     line(&mut out, &fit(&about, COLUMNS));
+    if let Some(host) = host(s) {
+        line(&mut out, &fit(&host, COLUMNS));
+    }
     for warning in &s.warnings {
         out.push_str(&wrap("warning: ", &clean(warning)));
     }
@@ -36,6 +39,26 @@ pub fn status(s: &Status, style: &Style) -> String {
         line(&mut out, &hint);
     }
     out
+}
+
+/// What the authorities of the host say, if there are any.
+fn host(s: &Status) -> Option<String> {
+    let word = s.watchdog.as_ref().map(|w| {
+        let Some(obeys) = &w.obeys else {
+            return "the watchdog was not asked yet".into();
+        };
+        let why = w.reason.as_ref();
+        let why = why.map_or(String::new(), |r| format!(": {}", fit(&clean(r), 26)));
+        let seconds = i64::try_from(w.age_seconds).unwrap_or(i64::MAX);
+        format!("{}{why} ({} ago)", clean(obeys), span(seconds))
+    });
+    let hostd = s.hostd.as_ref().and_then(|h| h.reachable);
+    let hostd = hostd.map(|there| match there {
+        true => "hostd is there".to_owned(),
+        false => "hostd is out of reach".to_owned(),
+    });
+    let parts: Vec<String> = word.into_iter().chain(hostd).collect();
+    (!parts.is_empty()).then(|| format!("host: {}", parts.join("; ")))
 }
 
 /// `snapshot`: the same rows, with the ended ones.

@@ -108,6 +108,9 @@ pub struct CreateTask {
     pub retry_on: Option<Vec<String>>,
     /// The caller's own name for it.
     pub key: Option<String>,
+    /// What its agent is given to know.
+    #[serde(default)]
+    pub skills: Vec<String>,
 }
 
 impl CreateTask {
@@ -126,6 +129,7 @@ impl CreateTask {
             attempts: None,
             retry_on: None,
             key: None,
+            skills: Vec::new(),
         }
     }
 
@@ -168,6 +172,7 @@ impl CreateTask {
         {
             return bad(format!("key must have 1 to {KEY_MAX} bytes"));
         }
+        crate::skills::ask::names(&mut self.skills)?;
         self.times()?;
         self.retries()?;
         Ok(self)

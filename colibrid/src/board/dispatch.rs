@@ -71,14 +71,19 @@ impl Engine {
     /// Gives queued tasks to free agents until no task fits a free agent any more.
     pub(super) fn assign_tasks(&mut self, now: u64) -> DbResult<()> {
         let mut load = self.load();
-        let paused = self.store.paused_agents()?;
+        let mut closed = self.store.paused_agents()?;
+        for a in &self.config.agents {
+            if self.lacking_skill(a)?.is_some() {
+                closed.push(a.name.clone());
+            }
+        }
         let mut heads = None;
         loop {
             let config = &self.config;
             let able = |a: &&Agent| match a.holder {
                 Holder::Local(p) => {
-                    let closed = a.hours.is_some_and(|h| !h.hold(now));
-                    !closed && !paused.contains(&a.name) && load.limit(config, a, p).is_none()
+                    let asleep = a.hours.is_some_and(|h| !h.hold(now));
+                    !asleep && !closed.contains(&a.name) && load.limit(config, a, p).is_none()
                 }
                 Holder::External(_) => false,
             };
@@ -108,6 +113,9 @@ impl Engine {
             };
             let agent = free[agent].name.to_owned();
             let head = heads[at].clone();
+            if !self.host_lets(load.all) {
+                return Ok(());
+            }
             let profile = self.give(head.task, &agent, now)?;
             load.add(&profile, &agent);
             match self.store.queue_head(&head.fits)? {
@@ -132,7 +140,9 @@ impl Engine {
         let Some(Holder::Local(profile)) = holder else {
             return Err(strange());
         };
+        let skills = self.skills_for(&t, agent)?;
         let prompt = CreateTask::prompt(&t.title, &t.description);
+        let prompt = self.with_skills(&prompt, &skills)?;
         let (key, _) = self.accept_run(profile, agent, prompt, t.by_uid, Some(task))?;
         let claim = self.store.add_claim(&NewClaim {
             task,
@@ -142,6 +152,7 @@ impl Engine {
             at_ms: now,
             lease_ms: None,
         })?;
+        self.store.use_skills(claim, &skills)?;
         (t.agent, t.run, t.claim) = (Some(agent.to_owned()), Some(key.run), Some(claim));
         if let Some(live) = self.accepted.last_mut() {
             live.task = Some(TaskTag {

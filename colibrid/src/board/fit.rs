@@ -85,6 +85,7 @@ mod tests {
             holder: Holder::Local(0),
             runs: 1,
             hours: None,
+            skills: Vec::new(),
         }
     }
 

@@ -114,6 +114,7 @@ impl Engine {
             retry_on: c.retries()?,
             key: c.key.as_deref(),
             source: source.as_deref(),
+            skills: &c.skills,
         }))?;
         for needs in open {
             db(self.store.add_need(task, needs))?;
@@ -133,6 +134,7 @@ impl Engine {
         if let Some(name) = &c.agent_id {
             self.agent(name)?;
         }
+        self.need_skills(&c.skills)?;
         let counts = db(self.store.task_counts())?;
         let is_open = |s: &str| s.parse().is_ok_and(|s: Status| !s.is_final());
         let open = counts.iter().filter(|(s, _)| is_open(s));
@@ -174,10 +176,13 @@ impl Engine {
         let (needs, why) = (db(self.store.needs(task))?, db(self.why(&t))?);
         let claims = db(self.store.claims(task, HISTORY_MAX))?;
         let log = db(self.store.task_log(task, HISTORY_MAX))?;
+        let given = claims.iter().map(|c| self.skills_view(c.claim));
+        let given = db(given.collect::<DbResult<Vec<_>>>())?;
         let more = More {
             needs: &needs,
             why: &why,
             claims: &claims,
+            given: &given,
             log: &log,
         };
         Ok(views::task_in_full(&t, &more))
@@ -252,6 +257,10 @@ impl Engine {
         if db(self.store.agent(&name))?.paused {
             return Err(Refusal::new("conflict", format!("agent {name} is paused")));
         }
+        if let Some(skill) = db(self.lacking_skill(agent))? {
+            let message = format!("agent {name} lacks its skill {skill}");
+            return Err(Refusal::new("conflict", message));
+        }
         if db(self.store.held_by(&name))? >= u64::from(most) {
             let message = format!("agent {name} is at its limit of {most}");
             return Err(Refusal::new("too-many", message));
@@ -280,6 +289,8 @@ impl Engine {
             at_ms: now,
             lease_ms: Some(lease_ms),
         }))?;
+        let skills = db(self.skills_for(&t, &name))?;
+        db(self.store.use_skills(claim, &skills))?;
         (t.agent, t.claim, t.run) = (Some(name.clone()), Some(claim), None);
         db(self.advance(&mut t, Happened::Claimed, actor, ""))?;
         db(self.seen(&name, now))?;
@@ -287,6 +298,7 @@ impl Engine {
             "id": task, "claim": claim, "expires_at": rfc3339(until_ms),
             "title": t.title, "description": t.description, "capabilities": t.capabilities,
             "deadline": t.deadline_ms.map(rfc3339), "attempt": t.tries + 1,
+            "skills": db(self.skills_view(claim))?,
         }))
     }
 
@@ -420,6 +432,7 @@ impl Engine {
             "profile": profile,
             "host": self.names.host,
             "capabilities": a.capabilities,
+            "skills": a.skills,
             "limit": a.runs,
             "holds": holds,
             "paused": record.paused,

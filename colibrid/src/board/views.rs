@@ -36,6 +36,8 @@ pub(super) struct More<'a> {
     pub needs: &'a [(u64, String)],
     pub why: &'a [String],
     pub claims: &'a [ClaimRow],
+    /// What each of the claims was given.
+    pub given: &'a [Value],
     pub log: &'a [LogRow],
 }
 
@@ -53,7 +55,8 @@ pub(super) fn task_in_full(t: &TaskRow, more: &More<'_>) -> Value {
         "summary": t.summary,
         "exit": stored(t.exit.as_deref()),
         "usage": stored(t.usage.as_deref()),
-        "claims": more.claims.iter().map(claim).collect::<Vec<_>>(),
+        "skills": t.skills,
+        "claims": more.claims.iter().zip(more.given).map(claim).collect::<Vec<_>>(),
         "history": more.log.iter().map(log).collect::<Vec<_>>(),
     });
     if let (Some(v), Value::Object(rest)) = (v.as_object_mut(), rest) {
@@ -62,7 +65,7 @@ pub(super) fn task_in_full(t: &TaskRow, more: &More<'_>) -> Value {
     v
 }
 
-fn claim(c: &ClaimRow) -> Value {
+fn claim((c, given): (&ClaimRow, &Value)) -> Value {
     json!({
         "claim": c.claim,
         "agent": c.agent,
@@ -73,6 +76,7 @@ fn claim(c: &ClaimRow) -> Value {
         "expires_at": c.until_ms.map(rfc3339),
         "ended_at": c.ended_ms.map(rfc3339),
         "outcome": c.outcome,
+        "skills": given,
     })
 }
 

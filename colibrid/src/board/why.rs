@@ -58,6 +58,10 @@ impl Engine {
         if let Err(refusal) = self.need_descriptor() {
             why.push(refusal.message);
         }
+        why.extend(
+            self.host_sentence()
+                .filter(|_| agents.iter().any(|a| a.is_local())),
+        );
         if why.is_empty() {
             why.push("it is about to be given to an agent".into());
         }
@@ -79,6 +83,9 @@ impl Engine {
         let name = &a.name;
         if self.store.agent(name)?.paused {
             return Ok(Some(format!("agent {name} is paused")));
+        }
+        if let Some(skill) = self.lacking_skill(a)? {
+            return Ok(Some(format!("agent {name} lacks its skill {skill}")));
         }
         if let Some(hours) = a.hours.filter(|h| !h.hold(sys::wall_ms())) {
             return Ok(Some(format!("agent {name} takes tasks from {hours}")));

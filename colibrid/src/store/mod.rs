@@ -13,6 +13,7 @@ mod pending;
 mod queue;
 mod runs;
 mod schedules;
+mod skills;
 mod tasks;
 mod updates;
 
@@ -34,6 +35,7 @@ pub use claims::{AgentRecord, ClaimRow, NewClaim};
 pub use pending::can_wait;
 pub use runs::{AttemptRow, EndRow, NewRun, RunFilter, RunRow};
 pub use schedules::{OccurrenceRow, ScheduleRow, Stands};
+pub use skills::{NewSkill, SkillRow};
 pub use tasks::{LogRow, NewTask, TaskFilter, TaskRow};
 
 /// From each version of the schema to the next, beginning with an empty database.
@@ -43,6 +45,7 @@ const MIGRATIONS: [&[&str]; SCHEMA as usize] = [
     &[audit::TABLES],
     &[updates::TABLES],
     &[schedules::TABLES],
+    &[skills::TABLES],
 ];
 
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.
@@ -392,6 +395,7 @@ mod tests {
         assert_eq!(store.run(1).unwrap().unwrap().of_task, None);
         assert!(store.task_counts().unwrap().is_empty());
         assert_eq!(store.count_schedules().unwrap(), 0);
+        assert_eq!(store.count_skills().unwrap(), 0);
     }
 
     #[test]

@@ -250,6 +250,7 @@ mod tests {
             retry_on: 0,
             key: None,
             source: None,
+            skills: &[],
         };
         store.add_task(&new).unwrap()
     }

@@ -116,6 +116,8 @@ pub struct NewTask<'a> {
     pub key: Option<&'a str>,
     /// Where it came from and answers go, as JSON.
     pub source: Option<&'a str>,
+    /// Skills that its agent is given.
+    pub skills: &'a [String],
 }
 
 /// A task.
@@ -177,13 +179,15 @@ pub struct TaskRow {
     pub usage: Option<String>,
     /// When it came to its end.
     pub ended_ms: Option<u64>,
+    /// Skills that its agent is given.
+    pub skills: Vec<String>,
 }
 
 /// What [`task_row`] reads.
 pub(super) const COLUMNS: &str =
     "task, status, since_ms, title, description, capabilities, only_agent, fits,
     priority, by_uid, created_ms, wait_until_ms, deadline_ms, due_ms, tries, attempts, retry_on,
-    key, source, agent, claim, run, reason, class, summary, exit, usage, ended_ms FROM tasks";
+    key, source, agent, claim, run, reason, class, summary, exit, usage, ended_ms, skills FROM tasks";
 
 /// A value of ours that the database does not have in its proper form: it was not written by us.
 pub(super) fn strange(column: usize) -> rusqlite::Error {
@@ -195,6 +199,7 @@ pub(super) fn task_row(r: &Row<'_>) -> DbResult<TaskRow> {
     let status: String = r.get(1)?;
     let capabilities: String = r.get(5)?;
     let source: Option<String> = r.get(18)?;
+    let skills: String = r.get(28)?;
     Ok(TaskRow {
         task: r.get(0)?,
         status: status.parse().map_err(|()| strange(1))?,
@@ -224,6 +229,7 @@ pub(super) fn task_row(r: &Row<'_>) -> DbResult<TaskRow> {
         exit: r.get(25)?,
         usage: r.get(26)?,
         ended_ms: r.get(27)?,
+        skills: serde_json::from_str(&skills).map_err(|_| strange(28))?,
     })
 }
 
@@ -270,8 +276,8 @@ impl Store {
         let due = [t.wait_until_ms, t.deadline_ms].into_iter().flatten().min();
         self.write(Sort::Decision, "INSERT INTO tasks (status, since_ms, title, description, capabilities, only_agent,
                  fits, priority, by_uid, created_ms, wait_until_ms, deadline_ms, due_ms, attempts,
-                 retry_on, key, source)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?2, ?10, ?11, ?12, ?13, ?14, ?15, ?16)", params![
+                 retry_on, key, source, skills)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?2, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)", params![
                 t.status.as_str(),
                 t.at_ms,
                 t.title,
@@ -288,6 +294,7 @@ impl Store {
                 t.retry_on,
                 t.key,
                 t.source,
+                Value::from(t.skills).to_string(),
             ])?;
         Ok(self.db.last_insert_rowid() as u64)
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use toml::Spanned;
 
+use crate::skill::PER_TASK;
+
 use super::raw::{number, Field, RawAgent, RawBoard, RawIntake, Where};
 use super::{is_name, Hours, OnSettled, Profile, Subject, NAME};
 
@@ -34,6 +36,8 @@ pub struct Agent {
     pub runs: u32,
     /// When it takes tasks; `None` = always.
     pub hours: Option<Hours>,
+    /// What it is given to know, whatever its task.
+    pub skills: Vec<String>,
 }
 
 impl Agent {
@@ -134,7 +138,21 @@ fn agent(
                 Some(parsed.map_err(|e| w.err(&h, &at("hours"), e))?)
             }
         },
+        skills: skills(w, &at("skills"), raw.skills)?,
     })
+}
+
+/// Names of skills; whether there are such is not known here.
+fn skills(w: &Where<'_>, field: &str, raw: Vec<Spanned<String>>) -> Result<Vec<String>, String> {
+    let mut out: Vec<String> = Vec::with_capacity(raw.len());
+    for s in raw {
+        if !is_name(s.get_ref()) || out.len() == PER_TASK || out.contains(s.get_ref()) {
+            let what = format!("{NAME}; at most {PER_TASK} of them, each once");
+            return Err(w.err(&s, field, &what));
+        }
+        out.push(s.into_inner());
+    }
+    Ok(out)
 }
 
 /// Words in order, each once.
@@ -242,6 +260,10 @@ mod tests {
             (
                 "[agent.a]\ncapabilities = [\"\"]\n",
                 "c:9: agent.a.capabilities: must be 1 to 64",
+            ),
+            (
+                "[agent.a]\nskills = [\"s\", \"s\"]\n",
+                "c:9: agent.a.skills: must be 1 to 64",
             ),
             (
                 "[agent.a]\nusers = []\n",

@@ -2,6 +2,7 @@
 //! the file itself. An error names the file, the line and the field.
 
 mod board;
+mod host;
 mod hours;
 mod limits;
 mod raw;
@@ -20,6 +21,7 @@ use crate::schedule::Schedule;
 use crate::sys::cell::RunLimits;
 
 pub use board::{Agent, Board, Holder, Intake, CAPABILITIES_MAX};
+pub use host::{Host, Leave};
 pub use hours::Hours;
 pub use users::{group_id, Ids, Role, RoleTable, Roles, Subject};
 
@@ -219,6 +221,8 @@ pub struct Config {
     pub board: Board,
     /// Which chats may do what.
     pub intake: Intake,
+    /// Who is in charge of the host.
+    pub host: Host,
     /// Declared schedules, by name.
     pub schedules: Vec<(String, Schedule)>,
 }

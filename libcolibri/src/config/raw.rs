@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{board, limits, schedule};
+use super::{board, host, limits, schedule};
 use super::{
     hash, is_name, AgentLimits, Config, OnSettled, Paths, Place, Profile, Roles, Subject, NAME,
     PROFILES_MAX,
@@ -26,6 +26,7 @@ struct File {
     limits: RawLimits,
     board: RawBoard,
     intake: RawIntake,
+    host: RawHost,
     profile: BTreeMap<Spanned<String>, RawProfile>,
     agent: BTreeMap<Spanned<String>, RawAgent>,
     schedule: BTreeMap<Spanned<String>, Schedule>,
@@ -95,12 +96,22 @@ pub(super) struct RawIntake {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct RawHost {
+    pub watchdog: Field<PathBuf>,
+    pub hostd: Field<PathBuf>,
+    pub unreachable: Field<String>,
+    pub fresh: Field<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct RawAgent {
     pub capabilities: Vec<Spanned<String>>,
     pub profile: Field<String>,
     pub users: Option<Vec<Spanned<String>>>,
     pub runs: Field<u32>,
     pub hours: Field<String>,
+    pub skills: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -271,11 +282,12 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Config, String> {
         agents,
         board: board::board(&w, raw.board)?,
         intake: board::intake(&w, raw.intake)?,
+        host: host::host(&w, raw.host)?,
         schedules: schedule::schedules(&w, raw.schedule)?,
     })
 }
 
-fn absolute(
+pub(super) fn absolute(
     w: &Where<'_>,
     value: Field<PathBuf>,
     field: &str,

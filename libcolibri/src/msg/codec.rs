@@ -1,7 +1,8 @@
 //! The encoding of every message: kind numbers, fields in order, limits.
 
 use super::{
-    FromMonitor, FromSpawnd, Kill, Proven, Refusal, Reply, RunKey, ToMonitor, ToSpawnd, TEXT_MAX,
+    FromMonitor, FromSpawnd, Kill, Proven, Refusal, Reply, RunKey, ToMonitor, ToSpawnd, PROMPT_MAX,
+    TEXT_MAX,
 };
 use crate::record::{Entry, ENTRY_MAX, SHORT};
 use crate::state::{Accounting, Container};
@@ -33,6 +34,8 @@ impl Wire for ToSpawnd {
             ToSpawnd::Release { .. } => 4,
             ToSpawnd::Log => 5,
             ToSpawnd::Survey { .. } => 6,
+            ToSpawnd::Watchdog => 7,
+            ToSpawnd::Hostd => 8,
         }
     }
 
@@ -47,7 +50,7 @@ impl Wire for ToSpawnd {
                 w.u8(kill_code(*kill));
             }
             ToSpawnd::Release { key } => key.put(w),
-            ToSpawnd::Log => {}
+            ToSpawnd::Log | ToSpawnd::Watchdog | ToSpawnd::Hostd => {}
             ToSpawnd::Survey { token } => w.u64(*token),
         }
     }
@@ -71,6 +74,8 @@ impl Wire for ToSpawnd {
             },
             5 => ToSpawnd::Log,
             6 => ToSpawnd::Survey { token: r.u64()? },
+            7 => ToSpawnd::Watchdog,
+            8 => ToSpawnd::Hostd,
             k => return Err(WireError::Kind(k)),
         })
     }
@@ -78,6 +83,7 @@ impl Wire for ToSpawnd {
 
 const STARTED: u16 = 2;
 const LOG: u16 = 7;
+const WATCHDOG: u16 = 10;
 
 impl Wire for FromSpawnd {
     const MAX: usize = 24;
@@ -93,11 +99,14 @@ impl Wire for FromSpawnd {
             FromSpawnd::Log => LOG,
             FromSpawnd::Found { .. } => 8,
             FromSpawnd::Surveyed { .. } => 9,
+            FromSpawnd::Watchdog => WATCHDOG,
+            FromSpawnd::NoWatchdog { .. } => 11,
+            FromSpawnd::Hostd { .. } => 12,
         }
     }
 
     fn brings_fd(kind: u16) -> bool {
-        matches!(kind, STARTED | LOG)
+        matches!(kind, STARTED | LOG | WATCHDOG)
     }
 
     fn put(&self, w: &mut Writer<'_>) {
@@ -139,7 +148,8 @@ impl Wire for FromSpawnd {
                 key.put(w);
                 w.u8(u8::from(*proven == Proven::Alive));
             }
-            FromSpawnd::Log => {}
+            FromSpawnd::Log | FromSpawnd::Watchdog => {}
+            FromSpawnd::NoWatchdog { errno } | FromSpawnd::Hostd { errno } => w.i32(*errno),
             FromSpawnd::Found {
                 key,
                 monitor,
@@ -199,13 +209,16 @@ impl Wire for FromSpawnd {
                 processes: r.u32()?,
             },
             9 => FromSpawnd::Surveyed { token: r.u64()? },
+            WATCHDOG => FromSpawnd::Watchdog,
+            11 => FromSpawnd::NoWatchdog { errno: r.i32()? },
+            12 => FromSpawnd::Hostd { errno: r.i32()? },
             k => return Err(WireError::Kind(k)),
         })
     }
 }
 
 impl Wire for ToMonitor {
-    const MAX: usize = TEXT_MAX + 2 * SHORT;
+    const MAX: usize = PROMPT_MAX + 2 * SHORT;
 
     fn kind(&self) -> u16 {
         match self {
@@ -250,7 +263,7 @@ impl Wire for ToMonitor {
             1 => ToMonitor::Resume { from_seq: r.u64()? },
             2 => ToMonitor::Prompt {
                 token: r.u64()?,
-                text: r.str(TEXT_MAX, "text")?,
+                text: r.str(PROMPT_MAX, "text")?,
             },
             3 => ToMonitor::Steer {
                 token: r.u64()?,
@@ -372,6 +385,11 @@ mod tests {
         });
         round_trip(ToSpawnd::Log);
         round_trip(FromSpawnd::Log);
+        round_trip(ToSpawnd::Watchdog);
+        round_trip(ToSpawnd::Hostd);
+        round_trip(FromSpawnd::Watchdog);
+        round_trip(FromSpawnd::NoWatchdog { errno: 2 });
+        round_trip(FromSpawnd::Hostd { errno: 0 });
         round_trip(FromSpawnd::Refused {
             key: KEY,
             why: Refusal::System,

@@ -8,13 +8,18 @@ mod codec;
 mod schedule;
 
 use crate::record::Entry;
+use crate::skill;
 use crate::state::{Accounting, Container};
 use crate::wire::{Reader, WireError, Writer};
 
 pub use schedule::{FromSchedd, Planned, ToSchedd, When, PLAN_MAX, ZONE_MAX};
 
-/// Longest prompt, steering message or answer, in bytes.
+/// Longest prompt of a request, steering message or answer, in bytes.
 pub const TEXT_MAX: usize = 256 * 1024;
+
+/// Longest prompt that a monitor is given: of a request or a task, and the skills with it, those of
+/// the task and those of its agent.
+pub const PROMPT_MAX: usize = TEXT_MAX + 2 * skill::PER_TASK * (skill::GIVEN_MAX + 2);
 
 /// Which run and which attempt at it; the attempt is the fence against late reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,6 +96,11 @@ pub enum ToSpawnd {
     },
     /// syslogd was started again: make a new connection to it.
     Log,
+    /// Connect to the watchdog and lend the connection.
+    Watchdog,
+    /// Try whether hostd takes a connection. It would believe whoever spawnd is, so this one is
+    /// not lent.
+    Hostd,
     /// The run is over or its monitor is lost: kill what is left, prove it, remove its
     /// TMPDIR, socket and notes.
     Release {
@@ -173,6 +183,18 @@ pub enum FromSpawnd {
     },
     /// The answer to `Log`, unless syslogd is not there: a connection comes with it.
     Log,
+    /// The answer to `Watchdog`: a connection comes with it.
+    Watchdog,
+    /// The other answer to `Watchdog`: there is nobody.
+    NoWatchdog {
+        /// Why.
+        errno: i32,
+    },
+    /// The answer to `Hostd`.
+    Hostd {
+        /// 0 when it took the connection, else why not.
+        errno: i32,
+    },
     /// The answer to `Release`.
     Released {
         /// Which.

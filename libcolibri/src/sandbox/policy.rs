@@ -84,6 +84,11 @@ pub const COLIBRID: Confinement = Confinement {
         ),
         role("monitor", CHANNEL, "one run's monitor"),
         role(
+            "watchdog",
+            CHANNEL,
+            "a connection to the host's watchdog, lent by spawnd for one question",
+        ),
+        role(
             "database",
             &[Read, Write, Seek, Fstat, Fsync, Ftruncate, Flock],
             "the state; names are never needed again after the first commit",

@@ -124,6 +124,10 @@ fn colibrid_does_not_believe_a_false_spawnd() {
         monitor: 1,
     });
     is_not_believed("colibri-spawnd", "a monitor without its channel", &started);
+    let unasked = frame(&FromSpawnd::NoWatchdog { errno: 2 });
+    is_not_believed("colibri-spawnd", "a watchdog that nobody wanted", &unasked);
+    let unasked = frame(&FromSpawnd::Hostd { errno: 0 });
+    is_not_believed("colibri-spawnd", "a word on hostd to nobody", &unasked);
 }
 
 /// A suite goes on when spawnd speaks of runs that there are not: the attempt is a fence.
