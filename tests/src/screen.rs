@@ -1,5 +1,6 @@
 //! A terminal of its own for a program that needs one: a tmux server with one window, whose screen can be read.
 
+use crate::skip::skip;
 use crate::wait::{must, LONG};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,7 +21,7 @@ impl Screen {
         if there.is_err() {
             let ci = std::env::var("CI").as_deref() == Ok("true");
             assert!(!ci, "no tmux");
-            println!("SKIP: no tmux");
+            skip("no tmux");
             return None;
         }
         let screen = Screen {

@@ -112,16 +112,20 @@ impl Link {
         while let Some(line) = self.lines.next().map_err(sent)? {
             heard.push(match incoming(&line).map_err(|what| sent(&what))? {
                 Incoming::Told(told) => Heard::Told(told),
-                Incoming::Reply(id, result) => Heard::Reply(self.asked(id.as_deref())?, result),
+                Incoming::Reply(id, result) => {
+                    // A request that was refused unread has no number.
+                    let unread = id.is_none() && result.is_err();
+                    Heard::Reply(self.asked(id.as_deref(), unread)?, result)
+                }
             });
         }
         Ok(())
     }
 
     /// The request that a reply is to: they come in order.
-    fn asked(&mut self, id: Option<&str>) -> Result<Ask, String> {
+    fn asked(&mut self, id: Option<&str>, unread: bool) -> Result<Ask, String> {
         match self.open.pop_front() {
-            Some((number, _, ask)) if id == Some(&number.to_string()) => Ok(ask),
+            Some((number, _, ask)) if unread || id == Some(&number.to_string()) => Ok(ask),
             _ => Err(sent("a reply to something else")),
         }
     }
