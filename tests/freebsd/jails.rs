@@ -1,7 +1,8 @@
 //! A jail for each run: on the host's root, on a root of its own, below a jail that exists.
 
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::agent::{jails, jid, prefix, root, script, Root};
@@ -235,14 +236,21 @@ fn a_jail_that_does_not_exist_fails_its_run_only() {
     assert!(reason.starts_with("cannot create the container"), "{ended}");
 }
 
+/// A recorded stream of the real Pi.
+fn stream(name: &str) -> PathBuf {
+    colibri_tests::pi::fixtures().join("pi/1.5.2").join(name)
+}
+
 /// A recorded Pi that lives in a root of its own.
-fn pi_in(root: &Root, scratch: &Scratch, name: &str, mode: &str, how: &[&str]) -> Profile {
-    let stream = match mode {
-        "rpc" => "rpc_ask_answer.jsonl",
-        _ => "plain.jsonl",
-    };
-    let trace = colibri_tests::pi::fixtures().join("pi/1.5.2").join(stream);
-    let mut player = recorded(scratch, name, mode, &trace, how);
+fn pi_in(
+    root: &Root,
+    scratch: &Scratch,
+    name: &str,
+    mode: &str,
+    trace: (&Path, &[&str]),
+) -> Profile {
+    let (trace, how) = trace;
+    let mut player = recorded(scratch, name, mode, trace, how);
     let files = player.command.iter().map(Path::new);
     for file in files.filter(|f| f.starts_with(scratch.path())) {
         root.add(file);
@@ -260,10 +268,18 @@ fn a_recorded_pi_works_crashes_and_is_stopped_in_a_jail() {
     let root = Root::new(&scratch);
     // What it is linked with is the same wherever the copy lies.
     root.add_program(&program("colibri-pi-player"));
-    let works = pi_in(&root, &scratch, "works", "json", &["--speed", "0"]);
-    let crash = ["--speed", "0", "--signal", "11"];
-    let crashes = pi_in(&root, &scratch, "crashes", "json", &crash);
-    let asks = pi_in(&root, &scratch, "asks", "rpc", &["--speed", "0"]);
+    let quick: &[&str] = &["--speed", "0"];
+    let plain = stream("plain.jsonl");
+    let works = pi_in(&root, &scratch, "works", "json", (&plain, quick));
+    // In the middle of its work: one that is at its end is ended by us, however it does that.
+    let half = scratch.path().join("half.jsonl");
+    let text = fs::read_to_string(&plain).expect("the stream");
+    let lines: Vec<&str> = text.lines().take(12).collect();
+    fs::write(&half, lines.join("\n") + "\n").expect("half of it");
+    let crash = (half.as_path(), &["--speed", "0", "--signal", "11"][..]);
+    let crashes = pi_in(&root, &scratch, "crashes", "json", crash);
+    let ask = stream("rpc_ask_answer.jsonl");
+    let asks = pi_in(&root, &scratch, "asks", "rpc", (&ask, quick));
     let suite = suite(scratch, vec![works, crashes, asks]);
     let row = answer(&suite, "works");
     assert!(row["answer"].is_string(), "{row}");
