@@ -183,24 +183,28 @@ fn rows(out: &mut String, panes: &[Pane], style: &Style) {
     if panes.is_empty() {
         return;
     }
-    let row = |p: &Pane| {
-        let phase = attribute(p.phase.as_ref());
-        let phase = if p.ended { "ended" } else { phase };
-        [
-            p.run.to_string(),
-            p.agent.clone(),
-            p.state.clone(),
-            if phase.is_empty() { "-" } else { phase }.to_owned(),
-            age(&p.since, style.now),
-            cost(p.usage.cost_usd),
-            row_reason(p, style),
-        ]
-    };
+    let row = |p: &Pane| pane_row(p, style);
     // Those who need somebody come first.
     let (needy, calm): (Vec<&Pane>, Vec<&Pane>) = panes.iter().partition(|p| p.attention);
     let rows: Vec<_> = needy.into_iter().chain(calm).map(row).collect();
     out.push('\n');
     out.push_str(&draw(&COLUMNS_OF_PANES, &rows, style));
+}
+
+/// A run as a row: number, agent, state, phase, age, cost, reason.
+#[must_use]
+pub fn pane_row(p: &Pane, style: &Style) -> [String; 7] {
+    let phase = attribute(p.phase.as_ref());
+    let phase = if p.ended { "ended" } else { phase };
+    [
+        p.run.to_string(),
+        p.agent.clone(),
+        p.state.clone(),
+        if phase.is_empty() { "-" } else { phase }.to_owned(),
+        age(&p.since, style.now),
+        cost(p.usage.cost_usd),
+        row_reason(p, style),
+    ]
 }
 
 /// Why an agent is as it is: its question, its silence, its reason, its tools.

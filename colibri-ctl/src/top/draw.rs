@@ -11,13 +11,13 @@ use super::draw_open;
 use super::facts::OPEN;
 use super::modal::{answers, Modal};
 use super::session::Standing;
-use crate::model::{attribute, Dialog, Pane};
+use crate::model::{Dialog, Pane};
 use crate::model_board::Task;
 use crate::output::summary::needs;
 use crate::output::table::{cells, left, right, Column};
-use crate::output::text::row_reason;
+use crate::output::text::pane_row;
 use crate::output::{events::asks, Style as Texts};
-use crate::text::{clean, clean_lines, cost, count, fit, width};
+use crate::text::{clean, clean_lines, count, fit, width};
 use crate::time::{age, span};
 
 /// The smallest screen that is used.
@@ -167,7 +167,7 @@ fn lists(frame: &mut Frame<'_>, area: Rect, app: &mut App, texts: &Texts) {
     let for_runs = runs.len().max(1);
     let for_runs = for_runs.min((room / 2).max(room.saturating_sub(tasks.len().max(1))));
     let ids: Vec<u64> = runs.iter().map(|p| p.run).collect();
-    let rows: Vec<_> = runs.iter().map(|p| run_row(p, texts)).collect();
+    let rows: Vec<_> = runs.iter().map(|p| pane_row(p, texts)).collect();
     let list = List {
         title: format!("Runs: {}", shown(runs.len(), for_runs)),
         empty: "No agent is running.",
@@ -217,20 +217,6 @@ const TASKS: [Column; 5] = [
     left("AGENT", 16),
     left("TITLE", usize::MAX),
 ];
-
-fn run_row(p: &Pane, texts: &Texts) -> [String; 7] {
-    let phase = attribute(p.phase.as_ref());
-    let phase = if p.ended { "ended" } else { phase };
-    [
-        p.run.to_string(),
-        p.agent.clone(),
-        p.state.clone(),
-        if phase.is_empty() { "-" } else { phase }.to_owned(),
-        age(&p.since, texts.now),
-        cost(p.usage.cost_usd),
-        row_reason(p, texts),
-    ]
-}
 
 fn task_row(t: &Task, texts: &Texts) -> [String; 5] {
     let why = t.reason.as_deref().filter(|w| !w.is_empty());

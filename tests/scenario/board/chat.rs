@@ -3,17 +3,13 @@
 use crate::stage::{get, wait_task};
 use colibri_tests::agents::recorded;
 use colibri_tests::client::Client;
+use colibri_tests::pi::fixtures;
 use colibri_tests::suite::{Scratch, Setup, Suite};
 use serde_json::{json, Value};
-use std::path::PathBuf;
 
 /// A suite whose one agent asks a question; chat 1 may command, chat 2 may ask.
 pub fn with_chats() -> (Suite, Client) {
-    let fixtures = std::env::var_os("COLIBRI_FIXTURES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures")),
-        PathBuf::from,
-    );
-    let trace = fixtures.join("pi/1.5.2/rpc_ask_answer.jsonl");
+    let trace = fixtures().join("pi/1.5.2/rpc_ask_answer.jsonl");
     let scratch = Scratch::new();
     let setup = Setup {
         profiles: vec![recorded(&scratch, "asks", "rpc", &trace, &["--speed", "0"])],

@@ -2,10 +2,10 @@
 
 use crate::stage::{create, get, path, wait_task, with_steps};
 use colibri_tests::agents::{hostile, recorded};
+use colibri_tests::pi::fixtures;
 use colibri_tests::procs::held;
 use colibri_tests::suite::{Scratch, Setup, Suite};
 use serde_json::json;
-use std::path::PathBuf;
 
 #[test]
 fn a_task_finds_its_agent_and_ends_with_the_answer() {
@@ -132,11 +132,7 @@ fn a_cancelled_task_is_cancelled_when_nothing_of_its_run_is_left() {
 
 #[test]
 fn an_agent_is_answered_by_its_task() {
-    let fixtures = std::env::var_os("COLIBRI_FIXTURES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures")),
-        PathBuf::from,
-    );
-    let trace = fixtures.join("pi/1.5.2/rpc_ask_answer.jsonl");
+    let trace = fixtures().join("pi/1.5.2/rpc_ask_answer.jsonl");
     let scratch = Scratch::new();
     let setup = Setup {
         profiles: vec![recorded(&scratch, "asks", "rpc", &trace, &["--speed", "0"])],

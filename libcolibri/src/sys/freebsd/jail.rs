@@ -211,13 +211,6 @@ pub fn attach(jid: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a jail and kills every process in it; for what an earlier life left behind.
-pub fn remove(jid: i32) -> io::Result<()> {
-    // SAFETY: a plain number.
-    Errno::result(unsafe { libc::jail_remove(jid) })?;
-    Ok(())
-}
-
 /// The number of the jail of that name; `None` if there is none (one that is dying counts as none).
 pub fn find(name: &str) -> io::Result<Option<i32>> {
     let mut list = Parameters::default();
