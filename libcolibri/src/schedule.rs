@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::config::{is_name, CAPABILITIES_MAX};
 use crate::cron::Cron;
 use crate::msg::{TEXT_MAX, ZONE_MAX};
 use crate::record::SHORT;
+use crate::skill;
 
 /// Longest interval, in seconds: ten years.
 const EVERY_MAX: u64 = 10 * 366 * 86_400;
@@ -100,6 +102,12 @@ pub struct Schedule {
     /// Higher goes first.
     #[serde(default)]
     pub priority: i32,
+    /// What its agent is given to know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skills: Vec<String>,
+    /// What each task may cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
 }
 
 fn utc() -> String {
@@ -211,7 +219,9 @@ impl Schedule {
         if !(-1000..=1000).contains(&self.priority) {
             return wrong("priority", "must be from -1000 to 1000".into());
         }
-        Ok(())
+        skill::check_names(&self.skills).map_err(|what| ("skills", what))?;
+        let budget = self.budget.as_ref().map_or(Ok(()), Budget::check);
+        budget.map_err(|what| ("budget", what))
     }
 
     /// When it comes, in words.
@@ -312,6 +322,8 @@ mod tests {
                 "capabilities",
             ),
             (r#"{"title":"t","every":5,"priority":1001}"#, "priority"),
+            (r#"{"title":"t","every":5,"skills":["a b"]}"#, "skills"),
+            (r#"{"title":"t","every":5,"budget":{}}"#, "budget"),
             (
                 r#"{"title":"t","every":5,"start":"2030-01-01T00:00:00Z","end":"2029-01-01T00:00:00Z"}"#,
                 "end",

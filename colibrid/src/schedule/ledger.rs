@@ -454,6 +454,8 @@ fn task_of(s: &ScheduleRow, o: &OccurrenceRow, now: u64) -> CreateTask {
     c.capabilities.dedup();
     c.agent_id.clone_from(&s.spec.agent);
     c.priority = s.spec.priority;
+    c.skills.clone_from(&s.spec.skills);
+    c.budget = s.spec.budget;
     let jitter = jitter_ms(&s.spec, s.schedule, o.planned_ms);
     let not_before = o.planned_ms.saturating_add(jitter);
     c.not_before = (!o.manual && not_before > now).then(|| rfc3339(not_before));
