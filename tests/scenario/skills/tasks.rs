@@ -73,7 +73,8 @@ fn schedules_and_front_ends_name_skills_too() {
         json!({"cmd": "add-schedule", "name": "o", "title": "t", "every": 86_400,
         "skills": ["other"]}),
     );
-    client.refused(json!({"cmd": "run-schedule", "schedule": "o"}));
+    let run = json!({"cmd": "run-schedule", "schedule": "o"});
+    assert_eq!(client.refused(run), "not-found");
     let ledger = client.call(json!({"cmd": "list-occurrences", "schedule": "o"}));
     let row = &ledger["occurrences"][0];
     assert_eq!(
