@@ -295,7 +295,7 @@ fn a_declared_schedule_that_is_changed_goes_by_the_new_rule_from_then_on() {
     };
     let scratch = Scratch::new();
     let daemon = Daemon::start(scratch, &declared("cron = \"30 * * * *\"\n"));
-    let mut shown = |text: &str| {
+    let shown = |text: &str| {
         daemon.rewrite(&config_text(daemon.dir(), &declared(text)));
         let parts: Parts = daemon.parts();
         procs::signal(daemon.pid().expect("the keeper"), Signal::SIGHUP);
