@@ -1,6 +1,7 @@
 //! The command line of tasks and agents.
 
 use clap::{Args, Subcommand};
+use libcolibri::budget::Budget;
 
 use crate::time::{moment, now};
 
@@ -76,12 +77,34 @@ pub struct AddArgs {
     /// A skill that its agent is given; may be repeated
     #[arg(long = "skill", value_name = "NAME")]
     pub skills: Vec<String>,
+    #[command(flatten)]
+    pub budget: BudgetArgs,
     /// Your own name for it: with the same key there is one task
     #[arg(short, long)]
     pub key: Option<String>,
     /// Follow the task, print its result; exit status 0 only if it is done
     #[arg(short, long)]
     pub wait: bool,
+}
+
+/// What a task may cost.
+#[derive(Debug, Args)]
+pub struct BudgetArgs {
+    /// It is stopped, and fails, when its attempts have cost so many US dollars
+    #[arg(long, value_name = "USD")]
+    pub budget_usd: Option<f64>,
+    /// The same for tokens
+    #[arg(long, value_name = "N")]
+    pub budget_tokens: Option<u64>,
+}
+
+impl BudgetArgs {
+    /// The budget, if one was given.
+    #[must_use]
+    pub fn budget(&self) -> Option<Budget> {
+        let given = self.budget_usd.is_some() || self.budget_tokens.is_some();
+        given.then(|| Budget::new(self.budget_usd, self.budget_tokens))
+    }
 }
 
 /// Arguments of `task list`.

@@ -3,6 +3,7 @@
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use libcolibri::schedule::{CatchUp, Overlap};
 
+use crate::cli_board::BudgetArgs;
 use crate::time::{moment, now};
 
 /// What to do with schedules.
@@ -121,6 +122,11 @@ pub struct AddArgs {
         allow_negative_numbers = true
     )]
     pub priority: i32,
+    /// A skill that its agent is given; may be repeated
+    #[arg(long = "skill", value_name = "NAME")]
+    pub skills: Vec<String>,
+    #[command(flatten)]
+    pub budget: BudgetArgs,
 }
 
 /// Arguments of `schedule next`.

@@ -1,5 +1,6 @@
 //! What colibrid says about tasks and agents, as far as this program reads it.
 
+use libcolibri::budget::Budget;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -40,6 +41,9 @@ pub struct NewTask<'a> {
     /// What its agent is given to know.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub skills: &'a [String],
+    /// What it may cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// The caller's own name for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<&'a str>,
@@ -153,10 +157,24 @@ pub struct TaskDetail {
     pub exit: Option<Exit>,
     /// Of its last attempt.
     pub usage: Option<Usage>,
+    /// What it may cost.
+    pub budget: Option<Sums>,
+    /// What its attempts that ended have cost.
+    pub spent: Sums,
     /// Its attempts.
     pub claims: Vec<Claim>,
     /// Its moves.
     pub history: Vec<Move>,
+}
+
+/// Money and tokens; of a budget only what it limits.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Sums {
+    /// US dollars.
+    pub usd: Option<f64>,
+    /// Tokens of every kind.
+    pub tokens: Option<u64>,
 }
 
 /// An attempt at a task.

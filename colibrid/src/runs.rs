@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use libcolibri::budget::{Budget, Spent};
 use libcolibri::config::Config;
 use libcolibri::msg::{RunKey, ToMonitor, ToSpawnd};
 use libcolibri::record::{Command, Ended, Entry, Record};
@@ -17,7 +18,7 @@ use crate::engine::{Answer, Engine, Out, Promise};
 use crate::event::{exit_value, of_record, proof, Event};
 use crate::glasspane::Pane;
 use crate::request::Refusal;
-use crate::store::{AttemptRow, EndRow};
+use crate::store::{AttemptRow, EndRow, TaskRow};
 
 /// The token of a run's first prompt: always the same, so that a monitor that has taken it knows
 /// it again after a restart. All other tokens are larger.
@@ -48,6 +49,24 @@ pub struct TaskTag {
     pub claim: u64,
     /// Where it came from and answers go.
     pub reply_to: Option<Value>,
+    /// What it may cost.
+    pub budget: Option<Budget>,
+    /// What attempts before this one have cost.
+    pub spent: Spent,
+}
+
+impl TaskTag {
+    /// Of a task that a run holds by a claim.
+    #[must_use]
+    pub fn new(t: &TaskRow, claim: u64) -> TaskTag {
+        TaskTag {
+            task: t.task,
+            claim,
+            reply_to: t.source.clone(),
+            budget: t.budget,
+            spent: t.spent,
+        }
+    }
 }
 
 /// A run that has not ended.
@@ -241,6 +260,7 @@ impl Engine {
         match &entry.record {
             Record::Did { token, error, .. } => self.command_done(run, *token, error),
             Record::Ended(e) => self.ended(run, e),
+            Record::Usage(_) => self.meter(run),
             _ => {}
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! This is the only crate of the suite with `unsafe` code, and all of it is in [`sys`].
 
+pub mod budget;
 pub mod chan;
 pub mod config;
 pub mod cron;

@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::config::{is_name, CAPABILITIES_MAX};
 use crate::cron::Cron;
 use crate::msg::{TEXT_MAX, ZONE_MAX};
 use crate::record::SHORT;
+use crate::skill;
 
 /// Longest interval, in seconds: ten years.
 const EVERY_MAX: u64 = 10 * 366 * 86_400;
@@ -100,6 +102,12 @@ pub struct Schedule {
     /// Higher goes first.
     #[serde(default)]
     pub priority: i32,
+    /// What its agent is given to know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skills: Vec<String>,
+    /// What each task may cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
 }
 
 fn utc() -> String {
@@ -196,12 +204,20 @@ impl Schedule {
         if self.title.trim().is_empty() || self.title.len() > SHORT / 2 {
             return wrong("title", format!("must have 1 to {} bytes", SHORT / 2));
         }
-        // Half of what a task may have: placeholders grow when they are filled in.
         if self.prompt.len() > TEXT_MAX / 2 {
-            return wrong(
-                "prompt",
-                format!("must have at most {} bytes", TEXT_MAX / 2),
-            );
+            let what = format!("must have at most {} bytes", TEXT_MAX / 2);
+            return wrong("prompt", what);
+        }
+        // What could not become a task is no schedule.
+        let title = longest(&self.title);
+        if title > SHORT {
+            let what = format!("is longer than {SHORT} bytes when it is filled in");
+            return wrong("title", what);
+        }
+        if title + 2 + longest(&self.prompt) > TEXT_MAX {
+            let what =
+                format!("is longer than {TEXT_MAX} bytes when it is filled in, title included");
+            return wrong("prompt", what);
         }
         let names = || self.capabilities.iter().chain(&self.agent);
         if self.capabilities.len() > CAPABILITIES_MAX || !names().all(|n| is_name(n)) {
@@ -211,7 +227,9 @@ impl Schedule {
         if !(-1000..=1000).contains(&self.priority) {
             return wrong("priority", "must be from -1000 to 1000".into());
         }
-        Ok(())
+        skill::check_names(&self.skills).map_err(|what| ("skills", what))?;
+        let budget = self.budget.as_ref().map_or(Ok(()), Budget::check);
+        budget.map_err(|what| ("budget", what))
     }
 
     /// When it comes, in words.
@@ -225,6 +243,14 @@ impl Schedule {
             Err((_, what)) => what,
         }
     }
+}
+
+/// How long a text can become when its placeholders are filled in.
+fn longest(text: &str) -> usize {
+    // A local time has 25 bytes, one in UTC, which has milliseconds, 24, and a name 64 at most.
+    let grown = [("{planned}", 25), ("{planned_utc}", 24), ("{schedule}", 64)];
+    let more = grown.map(|(what, most)| text.matches(what).count() * (most - what.len()));
+    text.len() + more.iter().sum::<usize>()
 }
 
 /// A length of time in the largest unit that fits.
@@ -302,6 +328,17 @@ mod tests {
             (r#"{"title":" ","every":5}"#, "title"),
             (r#"{"title":"t","every":5,"zone":""}"#, "zone"),
             (
+                &format!(r#"{{"title":"{}","every":5}}"#, "{schedule}".repeat(20)),
+                "title",
+            ),
+            (
+                &format!(
+                    r#"{{"title":"t","every":5,"prompt":"{}"}}"#,
+                    "{planned}".repeat(14_000)
+                ),
+                "prompt",
+            ),
+            (
                 r#"{"title":"t","every":5,"catch_up_max":0}"#,
                 "catch_up_max",
             ),
@@ -312,6 +349,8 @@ mod tests {
                 "capabilities",
             ),
             (r#"{"title":"t","every":5,"priority":1001}"#, "priority"),
+            (r#"{"title":"t","every":5,"skills":["a b"]}"#, "skills"),
+            (r#"{"title":"t","every":5,"budget":{}}"#, "budget"),
             (
                 r#"{"title":"t","every":5,"start":"2030-01-01T00:00:00Z","end":"2029-01-01T00:00:00Z"}"#,
                 "end",

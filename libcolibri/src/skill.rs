@@ -26,6 +26,19 @@ pub const MANIFEST_MAX: usize = 256 * 1024;
 /// Most skills that a task names, and most that an agent has by default.
 pub const PER_TASK: usize = 4;
 
+/// Checks which skills somebody names.
+///
+/// # Errors
+/// What they must be.
+pub fn check_names(skills: &[String]) -> Result<(), String> {
+    match skills.len() <= PER_TASK && skills.iter().all(|s| is_name(s)) {
+        true => Ok(()),
+        false => Err(format!(
+            "must be at most {PER_TASK} names of 1 to 64 letters, digits, dots, dashes or underscores"
+        )),
+    }
+}
+
 /// What makes a directory a skill.
 pub const SKILL_FILE: &str = "SKILL.md";
 /// What makes it an artifact, with the sums of its files in [`SUMS_FILE`].

@@ -230,6 +230,13 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Tokens of every kind.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        let kinds = [self.output, self.cache_read, self.cache_write];
+        kinds.into_iter().fold(self.input, u64::saturating_add)
+    }
+
     /// Adds `other`; saturates, so that a hostile stream cannot wrap a counter.
     pub fn add(&mut self, other: &Usage) {
         self.messages = self.messages.saturating_add(other.messages);

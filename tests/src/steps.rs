@@ -96,6 +96,13 @@ impl Steps {
         self.tools
     }
 
+    /// Has the agent end an answer of the model that costs so much and is not the last.
+    pub fn answer(&mut self, tokens: u64, usd: f64) {
+        self.say(&format!(
+            r#"{{"type":"message_end","message":{{"role":"assistant","content":[],"usage":{{"input":{tokens},"output":0,"cacheRead":0,"cacheWrite":0,"totalTokens":{tokens},"cost":{{"input":{usd},"output":0,"cacheRead":0,"cacheWrite":0,"total":{usd}}}}},"stopReason":"toolUse"}}}}"#
+        ));
+    }
+
     /// Has the agent settle its work well.
     pub fn settle(&mut self) {
         self.say(r#"{"type":"message_end","message":{"role":"assistant","content":[{"type":"text","text":"done"}],"usage":{"input":1,"output":1,"cacheRead":0,"cacheWrite":0,"totalTokens":2,"cost":{"input":0,"output":0,"cacheRead":0,"cacheWrite":0,"total":0}},"stopReason":"stop"}}"#);

@@ -81,6 +81,7 @@ fn add(s: &mut Session, a: &AddArgs) -> Result<()> {
         attempts: a.attempts,
         retry_on: a.retry_on.as_deref(),
         skills: &a.skills,
+        budget: a.budget.budget(),
         key: a.key.as_deref(),
     }))?;
     let new: Named = read(&data)?;

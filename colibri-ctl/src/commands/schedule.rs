@@ -75,6 +75,8 @@ fn add(s: &mut Session, a: &AddArgs) -> Result<()> {
         capabilities: a.capabilities.clone(),
         agent: a.agent.clone(),
         priority: a.priority,
+        skills: a.skills.clone(),
+        budget: a.budget.budget(),
     };
     let name = a.name.as_str();
     let new = NewSchedule { name, spec: &spec };

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::table::{draw, left, right, Column};
 use super::text::{block, indent};
 use super::Style;
-use crate::model_board::{Agent, Audit, Entry, Move, Stats, Task, TaskDetail};
+use crate::model_board::{Agent, Audit, Entry, Move, Stats, Sums, Task, TaskDetail};
 use crate::text::{clean, cost, count, fit, pad, COLUMNS};
 use crate::time::{age, clock, span};
 
@@ -106,6 +106,14 @@ pub fn task(d: &TaskDetail, style: &Style) -> String {
         let text = format!("{} in, {} out, {}", u.input, u.output, cost(u.cost_usd));
         fact("usage", &text);
     }
+    if let Some(b) = &d.budget {
+        // Only what is limited is compared.
+        let spent = Sums {
+            usd: b.usd.and(d.spent.usd),
+            tokens: b.tokens.and(d.spent.tokens),
+        };
+        fact("budget", &format!("{}, spent {}", sums(b), sums(&spent)));
+    }
     block(&mut out, "Task:", &t.title);
     indent(&mut out, &d.description);
     out.push_str("\nHistory:\n");
@@ -117,6 +125,15 @@ pub fn task(d: &TaskDetail, style: &Style) -> String {
         let _ = writeln!(out, "\nIts run: {} show {run}", style.command);
     }
     out
+}
+
+fn sums(s: &Sums) -> String {
+    let usd = s.usd.map(cost);
+    let tokens = s.tokens.map(|n| count(n, "token", "tokens"));
+    usd.into_iter()
+        .chain(tokens)
+        .collect::<Vec<_>>()
+        .join(" and ")
 }
 
 /// The skills that the last attempt was given, with their versions; before the first those that the

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde_json::Value;
+
 use super::table::{draw, left, right, Column};
 use super::Style;
 use crate::model_schedule::{Entry, Occurrence, Planned};
@@ -74,10 +76,14 @@ pub fn schedule(e: &Entry, _style: &Style) -> String {
     let spec = e.spec.as_ref().and_then(|s| s.as_object());
     for (name, value) in spec.into_iter().flatten() {
         match value {
-            serde_json::Value::String(text) => fact(name, text),
-            serde_json::Value::Array(list) => {
+            Value::String(text) => fact(name, text),
+            Value::Array(list) => {
                 let words: Vec<&str> = list.iter().filter_map(|v| v.as_str()).collect();
                 fact(name, &words.join(", "));
+            }
+            Value::Object(parts) => {
+                let parts: Vec<String> = parts.iter().map(|(k, v)| format!("{v} {k}")).collect();
+                fact(name, &parts.join(" and "));
             }
             other => fact(name, &other.to_string()),
         }

@@ -1,9 +1,11 @@
 //! Requests about tasks and agents: every limit is checked before anything is stored.
 
 use jiff::Timestamp;
+use libcolibri::budget::Budget;
 use libcolibri::config::{is_name, CAPABILITIES_MAX};
 use libcolibri::msg::TEXT_MAX;
 use libcolibri::record::{LONG, SHORT};
+use libcolibri::state::Usage;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -21,6 +23,8 @@ const PRIORITY_MAX: i32 = 1000;
 const LEASE_MAX: u32 = 86_400;
 /// Most attempts at a task.
 const ATTEMPTS_MAX: u32 = 100;
+/// Most dollars that an external agent can say it has spent in one attempt.
+const COST_MAX: f64 = 1e6;
 
 /// The commands of the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +115,8 @@ pub struct CreateTask {
     /// What its agent is given to know.
     #[serde(default)]
     pub skills: Vec<String>,
+    /// What it may cost.
+    pub budget: Option<Budget>,
 }
 
 impl CreateTask {
@@ -130,6 +136,7 @@ impl CreateTask {
             retry_on: None,
             key: None,
             skills: Vec::new(),
+            budget: None,
         }
     }
 
@@ -173,6 +180,9 @@ impl CreateTask {
             return bad(format!("key must have 1 to {KEY_MAX} bytes"));
         }
         crate::skills::ask::names(&mut self.skills)?;
+        if let Some(Err(what)) = self.budget.map(|b| b.check()) {
+            return bad(format!("budget {what}"));
+        }
         self.times()?;
         self.retries()?;
         Ok(self)
@@ -232,6 +242,9 @@ struct IntakeTask {
     description: String,
     #[serde(default)]
     capabilities: Vec<String>,
+    #[serde(default)]
+    skills: Vec<String>,
+    budget: Option<Budget>,
     key: Option<String>,
     reply_to: Option<Value>,
     update: Option<Value>,
@@ -244,10 +257,12 @@ struct IntakeTask {
 pub fn intake(f: Map<String, Value>) -> Result<Intake, Refusal> {
     let i: IntakeTask = of(f)?;
     let plain = i.capabilities.is_empty() && i.key.is_none() && i.reply_to.is_none();
+    let plain = plain && i.skills.is_empty() && i.budget.is_none();
     match (i.title, i.update) {
         (Some(title), None) => {
             let mut c = CreateTask::new(title, i.description);
             (c.capabilities, c.key) = (i.capabilities, i.key);
+            (c.skills, c.budget) = (i.skills, i.budget);
             let to = i.reply_to;
             if to.as_ref().is_some_and(|t| t.to_string().len() > SHORT) {
                 let message = format!("reply_to is longer than {SHORT} bytes");
@@ -329,7 +344,7 @@ pub struct Held {
 }
 
 /// Fields of `transition-task`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// Which task.
@@ -345,6 +360,39 @@ pub struct Report {
     pub summary: Option<String>,
     /// Of a failure.
     pub class: Option<String>,
+    /// What the attempt took.
+    pub usage: Option<Used>,
+}
+
+/// What an external agent says that its attempt took; what it does not say is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Used {
+    /// Model answers.
+    messages: u64,
+    /// Prompt tokens that were not cached.
+    input: u64,
+    /// Tokens written by the model.
+    output: u64,
+    /// Prompt tokens from a cache.
+    cache_read: u64,
+    /// Prompt tokens into a cache.
+    cache_write: u64,
+    /// US dollars.
+    cost_usd: f64,
+}
+
+impl From<Used> for Usage {
+    fn from(u: Used) -> Usage {
+        Usage {
+            messages: u.messages,
+            input: u.input,
+            output: u.output,
+            cache_read: u.cache_read,
+            cache_write: u.cache_write,
+            cost_nano_usd: (u.cost_usd * 1e9).round() as u64,
+        }
+    }
 }
 
 impl Verb {
@@ -395,6 +443,14 @@ fn report(r: Report) -> Result<Report, Refusal> {
     limited("summary", r.summary.as_deref().unwrap_or(""), LONG)?;
     if !["started", "done", "failed", "queued"].contains(&r.status.as_str()) {
         return bad("status must be started, done, failed or queued");
+    }
+    if r.status == "started" && r.usage.is_some() {
+        return bad("usage belongs to the end of an attempt");
+    }
+    if r.usage
+        .is_some_and(|u| !(0.0..=COST_MAX).contains(&u.cost_usd))
+    {
+        return bad(format!("usage.cost_usd must be from 0 to {COST_MAX}"));
     }
     let class = r.class.as_deref().map(str::parse::<Class>);
     let fits = match class {
@@ -483,6 +539,9 @@ mod tests {
             json!({"title": "t", "deadline": "1969-01-01T00:00:00Z"}),
             json!({"title": "t", "after": [-1]}),
             json!({"title": "t", "key": ""}),
+            json!({"title": "t", "budget": {}}),
+            json!({"title": "t", "budget": 5}),
+            json!({"title": "t", "budget": {"usd": -1}}),
             json!({"title": "t", "colour": "red"}),
         ] {
             let refused = ask(Verb::CreateTask, fields.clone());
@@ -505,6 +564,18 @@ mod tests {
             (
                 Verb::TransitionTask,
                 json!({"task_id": 1, "claim": 1, "status": "done", "class": "crash"}),
+            ),
+            (
+                Verb::TransitionTask,
+                json!({"task_id": 1, "claim": 1, "status": "started", "usage": {"input": 1}}),
+            ),
+            (
+                Verb::TransitionTask,
+                json!({"task_id": 1, "claim": 1, "status": "done", "usage": {"cost_usd": -1}}),
+            ),
+            (
+                Verb::TransitionTask,
+                json!({"task_id": 1, "claim": 1, "status": "done", "usage": {"input": -1}}),
             ),
             (Verb::Stats, json!({"x": 1})),
         ] {

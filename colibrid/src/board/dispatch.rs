@@ -7,7 +7,7 @@ use libcolibri::config::{Agent, Config, Holder};
 use libcolibri::{info, sys};
 
 use super::ask::CreateTask;
-use super::fit::{choose, fits, join, Free};
+use super::fit::{choose, fits, holds, join, Free};
 use super::lifecycle::Happened;
 use super::moves::Actor;
 use super::REST;
@@ -125,6 +125,41 @@ impl Engine {
         }
     }
 
+    /// Tasks that only a launch can help wait for the host while it allows none, and are queued again
+    /// when it does.
+    pub(super) fn hold_tasks(&mut self, lot: u32) -> DbResult<()> {
+        let waiting = self.store.tasks_for_host(lot)?;
+        match self.host_launches(!waiting.is_empty()) {
+            Some(true) => {
+                self.desk.touched |= !waiting.is_empty();
+                for mut t in waiting {
+                    self.advance(&mut t, Happened::Ready, Actor::SUITE, "")?;
+                }
+            }
+            Some(false) => {
+                let why = self.host_sentence().unwrap_or_default();
+                for head in self.store.queue_heads()? {
+                    if !self.only_launches(&head.fits) {
+                        continue;
+                    }
+                    let queued = self.store.queued_for(&head.fits, lot)?;
+                    self.desk.touched = true;
+                    for mut t in queued {
+                        self.advance(&mut t, Happened::Held, Actor::SUITE, &why)?;
+                    }
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Whether all agents of a set are run by Colibri.
+    fn only_launches(&self, fits: &str) -> bool {
+        let mut agents = self.config.agents.iter().filter(|a| holds(fits, &a.name));
+        agents.all(Agent::is_local)
+    }
+
     /// When the hours of the next agent begin that is closed now.
     pub(super) fn next_opening(&self, now: u64) -> Option<u64> {
         let hours = self.config.agents.iter().filter_map(|a| a.hours);
@@ -155,11 +190,7 @@ impl Engine {
         self.store.use_skills(claim, &skills)?;
         (t.agent, t.run, t.claim) = (Some(agent.to_owned()), Some(key.run), Some(claim));
         if let Some(live) = self.accepted.last_mut() {
-            live.task = Some(TaskTag {
-                task,
-                claim,
-                reply_to: t.source.clone(),
-            });
+            live.task = Some(TaskTag::new(&t, claim));
         }
         self.advance(&mut t, Happened::Claimed, Actor::SUITE, "")?;
         Ok(self.config.profiles[profile as usize].name.clone())
@@ -177,6 +208,10 @@ impl Engine {
                 .refit(|required, only| join(&fits(required, only, agents)))?;
             if changed > 0 {
                 info!("{changed} open tasks fit other agents by the new config");
+            }
+            // Some may not need a launch any more.
+            for mut t in self.store.tasks_for_host(u32::MAX)? {
+                self.advance(&mut t, Happened::Ready, Actor::SUITE, "")?;
             }
         }
         Ok(())

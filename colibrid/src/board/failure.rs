@@ -15,9 +15,19 @@ pub enum StopWhy {
     Deadline,
     /// The suite was stopped.
     Suite,
+    /// The task's budget is spent.
+    Budget,
 }
 
 impl StopWhy {
+    const ALL: [StopWhy; 5] = [
+        StopWhy::Cancel,
+        StopWhy::Run,
+        StopWhy::Deadline,
+        StopWhy::Suite,
+        StopWhy::Budget,
+    ];
+
     /// The word in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -26,30 +36,26 @@ impl StopWhy {
             StopWhy::Run => "run",
             StopWhy::Deadline => "deadline",
             StopWhy::Suite => "suite",
+            StopWhy::Budget => "budget",
         }
     }
 
     /// In a sentence.
     #[must_use]
-    pub fn reason(self) -> &'static str {
+    pub const fn reason(self) -> &'static str {
         match self {
             StopWhy::Cancel => "it was cancelled",
             StopWhy::Run => "its run was stopped",
             StopWhy::Deadline => "the deadline passed",
             StopWhy::Suite => "the suite was stopped",
+            StopWhy::Budget => "the budget is spent",
         }
     }
 
     /// The reason of a stored word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<StopWhy> {
-        let all = [
-            StopWhy::Cancel,
-            StopWhy::Run,
-            StopWhy::Deadline,
-            StopWhy::Suite,
-        ];
-        all.into_iter().find(|w| w.as_str() == word)
+        StopWhy::ALL.into_iter().find(|w| w.as_str() == word)
     }
 }
 
@@ -75,6 +81,7 @@ pub fn of_run(end: &RunEnd<'_>) -> Happened {
         (_, Some(StopWhy::Cancel | StopWhy::Run)) => Happened::Cancelled,
         (_, Some(StopWhy::Deadline)) => Happened::Failed(Class::Deadline),
         (_, Some(StopWhy::Suite)) => Happened::Returned,
+        (_, Some(StopWhy::Budget)) => Happened::Failed(Class::Budget),
         (State::Error, None) => Happened::Failed(class(end.reason, end.exit)),
         _ => Happened::Failed(Class::Agent),
     }
@@ -163,8 +170,7 @@ mod tests {
 
     #[test]
     fn a_result_counts_whoever_wanted_the_end() {
-        let why = [StopWhy::Cancel, StopWhy::Suite, StopWhy::Deadline];
-        for stop in why.map(Some).into_iter().chain([None]) {
+        for stop in StopWhy::ALL.map(Some).into_iter().chain([None]) {
             let h = end(State::Done, "", Exit::Code(0), stop);
             assert_eq!(h, Happened::Succeeded);
         }
@@ -180,7 +186,10 @@ mod tests {
             stopped(StopWhy::Deadline),
             Happened::Failed(Class::Deadline)
         );
-        assert_eq!(StopWhy::from_word("suite"), Some(StopWhy::Suite));
+        assert_eq!(stopped(StopWhy::Budget), Happened::Failed(Class::Budget));
+        for why in StopWhy::ALL {
+            assert_eq!(StopWhy::from_word(why.as_str()), Some(why));
+        }
     }
 
     #[test]

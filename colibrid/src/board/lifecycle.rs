@@ -1,14 +1,14 @@
 //! The life of a task as a pure state machine, and the policy that tries it again.
 //!
 //! queued → claimed → started → done or failed; cancelled from anywhere before the end; waiting
-//! for other tasks or for a time before it is queued.
+//! for other tasks or for a time before it is queued, and for the host after that.
 
 use std::str::FromStr;
 
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// For other tasks, or for a time.
+    /// For other tasks, for a time, or for the host.
     Waiting,
     /// For an agent.
     Queued,
@@ -91,11 +91,13 @@ pub enum Class {
     Deadline,
     /// A task that it depends on was not done.
     Dependency,
+    /// What it may cost is spent.
+    Budget,
 }
 
 impl Class {
     /// All of them.
-    pub const ALL: [Class; 8] = [
+    pub const ALL: [Class; 9] = [
         Class::Provider,
         Class::Start,
         Class::Crash,
@@ -104,6 +106,7 @@ impl Class {
         Class::Refused,
         Class::Deadline,
         Class::Dependency,
+        Class::Budget,
     ];
 
     /// The word in the protocol and in the database.
@@ -118,6 +121,7 @@ impl Class {
             Class::Refused => "refused",
             Class::Deadline => "deadline",
             Class::Dependency => "dependency",
+            Class::Budget => "budget",
         }
     }
 
@@ -133,7 +137,7 @@ impl Class {
     /// Whether a task can ask to be tried again after it at all.
     #[must_use]
     pub fn can_retry(self) -> bool {
-        !matches!(self, Class::Deadline | Class::Dependency)
+        !matches!(self, Class::Deadline | Class::Dependency | Class::Budget)
     }
 }
 
@@ -191,6 +195,8 @@ pub enum Happened {
     Succeeded,
     /// The attempt, or all of it, failed.
     Failed(Class),
+    /// The host allows no launch, and only a launch can help it.
+    Held,
     /// The attempt ended for a reason that lies outside of it, such as the end of the suite.
     Returned,
     /// Somebody does not want it any more, and nobody works on it.
@@ -207,6 +213,7 @@ pub fn step(status: Status, happened: Happened, policy: Policy) -> Option<Status
     use Status as S;
     Some(match (status, happened) {
         (S::Waiting, H::Ready) => S::Queued,
+        (S::Queued, H::Held) => S::Waiting,
         (S::Queued, H::Claimed) => S::Claimed,
         (S::Claimed, H::Started) => S::Started,
         (S::Claimed | S::Started, H::Succeeded) => S::Done,
@@ -251,6 +258,7 @@ mod tests {
             Happened::Claimed,
             Happened::Started,
             Happened::Succeeded,
+            Happened::Held,
             Happened::Returned,
             Happened::Cancelled,
             Happened::Retried,
@@ -277,7 +285,9 @@ mod tests {
                 match step(status, h, policy(0, 3)) {
                     Some(Status::Claimed) => assert_eq!(status, Status::Queued),
                     Some(Status::Done) => assert!(status.is_held()),
-                    Some(Status::Waiting) => assert!(status.is_held()),
+                    Some(Status::Waiting) => {
+                        assert!(status.is_held() || h == Happened::Held);
+                    }
                     _ => {}
                 }
             }

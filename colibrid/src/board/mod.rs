@@ -82,6 +82,7 @@ impl Engine {
         self.tell_dependents(LOT)?;
         self.on_time(now, LOT)?;
         self.assign_tasks(now)?;
+        self.hold_tasks(LOT)?;
         let due = self.store.next_due()?;
         let waits = self.store.oldest_queued()?.is_some();
         let opens = waits.then(|| self.next_opening(now)).flatten();

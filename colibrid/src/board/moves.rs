@@ -1,6 +1,7 @@
 //! A task moves: the step, what is stored of it, who is told, and what follows for others.
 
-use libcolibri::state::{Exit, State};
+use libcolibri::budget::{Spent, SPENT_MAX};
+use libcolibri::state::{Exit, State, Usage};
 use libcolibri::sys;
 use serde_json::{json, Value};
 
@@ -40,9 +41,11 @@ impl Actor {
 pub(crate) struct Outcome {
     pub summary: Option<String>,
     pub exit: Option<String>,
-    pub usage: Option<String>,
-    pub cost_nano: u64,
+    pub usage: Option<Usage>,
 }
+
+/// What the end of an attempt is when nothing of the budget is left for another.
+const OVER_BUDGET: (Happened, &str) = (Happened::Failed(Class::Budget), StopWhy::Budget.reason());
 
 impl Engine {
     /// Moves a task. `Ok(false)`: that cannot happen to it where it stands.
@@ -66,15 +69,17 @@ impl Engine {
         t.status = next;
         t.since_ms = now;
         t.reason = reason.to_owned();
+        t.for_host = happened == Happened::Held;
         match happened {
             Happened::Failed(class) => {
                 t.class = Some(class.as_str().to_owned());
                 t.tries += u32::from(before.is_held());
             }
-            Happened::Retried => (t.tries, t.class) = (0, None),
+            // A person who wants it again grants it all of its budget again.
+            Happened::Retried => (t.tries, t.class, t.spent) = (0, None, Spent::default()),
             _ => {}
         }
-        t.wait_until_ms = (next == Status::Waiting).then(|| {
+        t.wait_until_ms = (next == Status::Waiting && !t.for_host).then(|| {
             let b = &self.config.board;
             now + delay_ms(t.task, t.tries, b.retry_delay, b.retry_delay_max)
         });
@@ -210,11 +215,7 @@ impl Engine {
             let (Some(run), Some(claim)) = (t.run, t.claim) else {
                 continue;
             };
-            let tag = TaskTag {
-                task: t.task,
-                claim,
-                reply_to: t.source,
-            };
+            let tag = TaskTag::new(&t, claim);
             if let Some(l) = self.runs.get(&run) {
                 let works = matches!(l.pane.state, State::Idle | State::Working | State::Blocked);
                 if works {
@@ -270,8 +271,7 @@ impl Engine {
         let outcome = Outcome {
             summary: run.and_then(|r| r.answer),
             exit: exit.map(|e| exit_value(e).to_string()),
-            usage: Some(usage(&pane.usage).to_string()),
-            cost_nano: pane.usage.cost_nano_usd,
+            usage: Some(pane.usage),
         };
         // What a wanted end was wanted for says more than how the agent took it.
         let reason = match stop.filter(|_| happened != Happened::Succeeded) {
@@ -282,7 +282,8 @@ impl Engine {
         self.finish_attempt(&mut t, happened, outcome, Actor::RUN, &reason)
     }
 
-    /// The end of an attempt with what it left.
+    /// The end of an attempt with what it left. One that failed is not tried again when nothing of
+    /// the budget is left.
     pub(super) fn finish_attempt(
         &mut self,
         t: &mut TaskRow,
@@ -291,14 +292,38 @@ impl Engine {
         actor: Actor,
         reason: &str,
     ) -> DbResult<()> {
-        (t.summary, t.exit, t.usage) = (outcome.summary, outcome.exit, outcome.usage);
+        (t.summary, t.exit) = (outcome.summary, outcome.exit);
+        t.usage = outcome.usage.map(|u| usage(&u).to_string());
+        let taken = outcome.usage.unwrap_or_default();
+        t.spent = t.spent.and(&taken);
+        let spent = t.budget.is_some_and(|b| b.is_spent(t.spent));
+        let (happened, reason) = match happened {
+            Happened::Failed(c) if spent && c.can_retry() => OVER_BUDGET,
+            Happened::Returned if spent => OVER_BUDGET,
+            as_it_was => (as_it_was, reason),
+        };
         let agent = t.agent.clone().unwrap_or_default();
-        if self.advance(t, happened, actor, reason)? && outcome.cost_nano > 0 {
+        if self.advance(t, happened, actor, reason)? && taken.cost_nano_usd > 0 {
             let mut record = self.store.agent(&agent)?;
-            record.cost_nano = record.cost_nano.saturating_add(outcome.cost_nano);
+            let cost = record.cost_nano.saturating_add(taken.cost_nano_usd);
+            record.cost_nano = cost.min(SPENT_MAX);
             self.store.save_agent(&agent, &record)?;
         }
         Ok(())
+    }
+
+    /// What a task's run has taken so far is known: it is stopped when the budget is spent.
+    pub(crate) fn meter(&mut self, run: u64) {
+        let Some(l) = self.runs.get(&run) else {
+            return;
+        };
+        let over = |t: &TaskTag| {
+            t.budget
+                .is_some_and(|b| b.is_spent(t.spent.and(&l.pane.usage)))
+        };
+        if l.task.as_ref().is_some_and(over) {
+            self.want_stop(run, StopWhy::Budget, json!({"by": "budget"}));
+        }
     }
 
     /// The end of a task's run is wanted, stored or not.
@@ -390,11 +415,7 @@ impl Engine {
     pub(crate) fn tag_of(&self, run: u64, task: Option<u64>) -> Option<TaskTag> {
         let t = self.store.task(task?).ok().flatten()?;
         let claim = t.claim.filter(|_| t.run == Some(run))?;
-        Some(TaskTag {
-            task: t.task,
-            claim,
-            reply_to: t.source,
-        })
+        Some(TaskTag::new(&t, claim))
     }
 }
 

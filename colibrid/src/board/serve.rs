@@ -2,6 +2,7 @@
 
 use libcolibri::config::{Agent, Holder};
 use libcolibri::record::clip;
+use libcolibri::state::Usage;
 use libcolibri::sys;
 use serde_json::{json, Value};
 
@@ -115,6 +116,7 @@ impl Engine {
             key: c.key.as_deref(),
             source: source.as_deref(),
             skills: &c.skills,
+            budget: c.budget,
         }))?;
         for needs in open {
             db(self.store.add_need(task, needs))?;
@@ -298,6 +300,7 @@ impl Engine {
             "id": task, "claim": claim, "expires_at": rfc3339(until_ms),
             "title": t.title, "description": t.description, "capabilities": t.capabilities,
             "deadline": t.deadline_ms.map(rfc3339), "attempt": t.tries + 1,
+            "budget": t.budget, "spent": views::spent(&t),
             "skills": db(self.skills_view(claim))?,
         }))
     }
@@ -373,7 +376,8 @@ impl Engine {
         } else {
             let outcome = Outcome {
                 summary: r.summary,
-                ..Outcome::default()
+                exit: None,
+                usage: r.usage.map(Usage::from),
             };
             db(self.finish_attempt(&mut t, happened, outcome, actor, &r.reason))?;
         }

@@ -31,6 +31,11 @@ pub(super) fn task(t: &TaskRow) -> Value {
     })
 }
 
+/// What its attempts that ended have cost.
+pub(super) fn spent(t: &TaskRow) -> Value {
+    json!({"usd": t.spent.nano_usd as f64 / 1e9, "tokens": t.spent.tokens})
+}
+
 /// What is told of a task beyond its row in a list.
 pub(super) struct More<'a> {
     pub needs: &'a [(u64, String)],
@@ -56,6 +61,8 @@ pub(super) fn task_in_full(t: &TaskRow, more: &More<'_>) -> Value {
         "exit": stored(t.exit.as_deref()),
         "usage": stored(t.usage.as_deref()),
         "skills": t.skills,
+        "budget": t.budget,
+        "spent": spent(t),
         "claims": more.claims.iter().zip(more.given).map(claim).collect::<Vec<_>>(),
         "history": more.log.iter().map(log).collect::<Vec<_>>(),
     });

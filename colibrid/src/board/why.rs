@@ -29,6 +29,9 @@ impl Engine {
             .iter()
             .map(|(needs, status)| format!("waits for task {needs}, which is {status}"))
             .collect();
+        if t.for_host {
+            why.extend(self.host_sentence());
+        }
         if let Some(at) = t.wait_until_ms {
             let at = rfc3339(at);
             why.push(match t.tries {

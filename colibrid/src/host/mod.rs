@@ -141,6 +141,21 @@ impl Engine {
         false
     }
 
+    /// Whether the host allows any launch, for tasks that wait for it or would have to; `None` until
+    /// its word is known. With `wanted` it is asked, and again when that word is old.
+    pub(crate) fn host_launches(&mut self, wanted: bool) -> Option<bool> {
+        let leave = self.host.leave(&self.config.host);
+        match leave {
+            None if wanted => self.ask_host(),
+            Some(Leave::Held) if wanted => {
+                let fresh = Duration::from_secs(self.config.host.fresh.into());
+                self.host.again_at = self.host.verdict.as_ref().map(|v| v.at + fresh);
+            }
+            _ => {}
+        }
+        leave.map(|l| l.runs() > 0)
+    }
+
     /// Whether the host allows a run now; somebody has waited for its word.
     ///
     /// # Errors

@@ -1,8 +1,7 @@
 //! Requests about skills: every limit is checked before anything is stored.
 
-use libcolibri::config::is_name;
 use libcolibri::record::SHORT;
-use libcolibri::skill::{check, Checked, File};
+use libcolibri::skill::{check, check_names, Checked, File};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -134,15 +133,7 @@ fn query(text: &str) -> Result<String, String> {
 /// # Errors
 /// Too many, or what is no name.
 pub fn names(skills: &mut Vec<String>) -> Result<(), Refusal> {
-    let most = libcolibri::skill::PER_TASK;
-    if skills.len() > most {
-        let message = format!("more than {most} skills");
-        return Err(Refusal::new("bad-request", message));
-    }
-    if !skills.iter().all(|s| is_name(s)) {
-        let message = "a skill has 1 to 64 letters, digits, dots, dashes or underscores";
-        return Err(Refusal::new("bad-request", message));
-    }
+    check_names(skills).map_err(|what| Refusal::new("bad-request", format!("skills: {what}")))?;
     let mut seen = std::collections::BTreeSet::new();
     skills.retain(|s| seen.insert(s.clone()));
     Ok(())

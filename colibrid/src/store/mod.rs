@@ -46,6 +46,7 @@ const MIGRATIONS: [&[&str]; SCHEMA as usize] = [
     &[updates::TABLES],
     &[schedules::TABLES],
     &[skills::TABLES],
+    &[tasks::BUDGETS],
 ];
 
 /// The write-ahead log is cut back to this after a checkpoint, in bytes.

@@ -48,6 +48,31 @@ impl Store {
             .optional()
     }
 
+    /// Queued tasks for this set of agents, those that go first.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn queued_for(&self, fits: &str, limit: u32) -> DbResult<Vec<TaskRow>> {
+        let mut stmt = self.db.prepare_cached(&format!(
+            "SELECT {COLUMNS} INDEXED BY tasks_queue WHERE status = 'queued' AND fits = ?1
+             ORDER BY priority DESC, task LIMIT ?2"
+        ))?;
+        let rows = stmt.query_map(params![fits, limit], task_row)?;
+        rows.collect()
+    }
+
+    /// Tasks that wait for the host.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn tasks_for_host(&self, limit: u32) -> DbResult<Vec<TaskRow>> {
+        let mut stmt = self.db.prepare_cached(&format!(
+            "SELECT {COLUMNS} INDEXED BY tasks_for_host WHERE for_host <> 0 ORDER BY task LIMIT ?1"
+        ))?;
+        let rows = stmt.query_map([limit], task_row)?;
+        rows.collect()
+    }
+
     /// Since when the oldest queued task waits for an agent.
     ///
     /// # Errors
@@ -251,6 +276,7 @@ mod tests {
             key: None,
             source: None,
             skills: &[],
+            budget: None,
         };
         store.add_task(&new).unwrap()
     }

@@ -1,5 +1,6 @@
 //! Tasks, what they wait for, and what has happened to them.
 
+use libcolibri::budget::{Budget, Spent};
 use rusqlite::{params, OptionalExtension, Row};
 use serde_json::Value;
 
@@ -84,6 +85,15 @@ CREATE TRIGGER tasks_removed AFTER DELETE ON tasks BEGIN
 END;
 ";
 
+/// What tasks may cost and have cost, and which of them wait for the host.
+pub(super) const BUDGETS: &str = "
+ALTER TABLE tasks ADD COLUMN budget TEXT;
+ALTER TABLE tasks ADD COLUMN spent_nano INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN spent_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN for_host INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX tasks_for_host ON tasks (task) WHERE for_host <> 0;
+";
+
 /// A task to be added.
 pub struct NewTask<'a> {
     /// `waiting` or `queued`.
@@ -118,6 +128,8 @@ pub struct NewTask<'a> {
     pub source: Option<&'a str>,
     /// Skills that its agent is given.
     pub skills: &'a [String],
+    /// What it may cost.
+    pub budget: Option<Budget>,
 }
 
 /// A task.
@@ -181,13 +193,20 @@ pub struct TaskRow {
     pub ended_ms: Option<u64>,
     /// Skills that its agent is given.
     pub skills: Vec<String>,
+    /// What it may cost.
+    pub budget: Option<Budget>,
+    /// What the attempts that ended have cost.
+    pub spent: Spent,
+    /// It waits for the host.
+    pub for_host: bool,
 }
 
 /// What [`task_row`] reads.
 pub(super) const COLUMNS: &str =
     "task, status, since_ms, title, description, capabilities, only_agent, fits,
     priority, by_uid, created_ms, wait_until_ms, deadline_ms, due_ms, tries, attempts, retry_on,
-    key, source, agent, claim, run, reason, class, summary, exit, usage, ended_ms, skills FROM tasks";
+    key, source, agent, claim, run, reason, class, summary, exit, usage, ended_ms, skills,
+    budget, spent_nano, spent_tokens, for_host FROM tasks";
 
 /// A value of ours that the database does not have in its proper form: it was not written by us.
 pub(super) fn strange(column: usize) -> rusqlite::Error {
@@ -200,6 +219,8 @@ pub(super) fn task_row(r: &Row<'_>) -> DbResult<TaskRow> {
     let capabilities: String = r.get(5)?;
     let source: Option<String> = r.get(18)?;
     let skills: String = r.get(28)?;
+    let budget: Option<String> = r.get(29)?;
+    let budget = budget.map(|b| serde_json::from_str(&b)).transpose();
     Ok(TaskRow {
         task: r.get(0)?,
         status: status.parse().map_err(|()| strange(1))?,
@@ -230,6 +251,12 @@ pub(super) fn task_row(r: &Row<'_>) -> DbResult<TaskRow> {
         usage: r.get(26)?,
         ended_ms: r.get(27)?,
         skills: serde_json::from_str(&skills).map_err(|_| strange(28))?,
+        budget: budget.map_err(|_| strange(29))?,
+        spent: Spent {
+            nano_usd: r.get(30)?,
+            tokens: r.get(31)?,
+        },
+        for_host: r.get(32)?,
     })
 }
 
@@ -276,8 +303,9 @@ impl Store {
         let due = [t.wait_until_ms, t.deadline_ms].into_iter().flatten().min();
         self.write(Sort::Decision, "INSERT INTO tasks (status, since_ms, title, description, capabilities, only_agent,
                  fits, priority, by_uid, created_ms, wait_until_ms, deadline_ms, due_ms, attempts,
-                 retry_on, key, source, skills)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?2, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)", params![
+                 retry_on, key, source, skills, budget)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?2, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                     ?18)", params![
                 t.status.as_str(),
                 t.at_ms,
                 t.title,
@@ -295,6 +323,7 @@ impl Store {
                 t.key,
                 t.source,
                 Value::from(t.skills).to_string(),
+                t.budget.map(|b| serde_json::to_string(&b).unwrap_or_default()),
             ])?;
         Ok(self.db.last_insert_rowid() as u64)
     }
@@ -308,7 +337,8 @@ impl Store {
             Sort::Decision,
             "UPDATE tasks SET status = ?2, since_ms = ?3, wait_until_ms = ?4, due_ms = ?5,
                  tries = ?6, agent = ?7, claim = ?8, run = ?9, reason = ?10, class = ?11,
-                 summary = ?12, exit = ?13, usage = ?14, ended_ms = ?15 WHERE task = ?1",
+                 summary = ?12, exit = ?13, usage = ?14, ended_ms = ?15, spent_nano = ?16,
+                 spent_tokens = ?17, for_host = ?18 WHERE task = ?1",
             params![
                 t.task,
                 t.status.as_str(),
@@ -325,6 +355,9 @@ impl Store {
                 t.exit,
                 t.usage,
                 t.ended_ms,
+                t.spent.nano_usd,
+                t.spent.tokens,
+                t.for_host,
             ],
         )?;
         Ok(())

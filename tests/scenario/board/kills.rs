@@ -1,32 +1,14 @@
 //! Daemons are killed around a task: it has one end, and one run for each attempt.
 
-use crate::stage::{create, get, path, wait_task, with_steps};
+use crate::stage::{create, get, kill_all, path, wait_task, with_steps};
 use colibri_tests::agents::hostile;
 use colibri_tests::client::Client;
 use colibri_tests::daemon::Parts;
-use colibri_tests::procs::gone;
 use colibri_tests::suite::{Scratch, Setup, Suite};
 use colibri_tests::wait::{must, LONG};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use serde_json::{json, Value};
-
-/// Kills all daemons at once and starts the suite again.
-#[track_caller]
-fn kill_all(suite: &mut Suite) -> Client {
-    let parts = Parts::below(suite.pid()).expect("three daemons");
-    for pid in parts.all() {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-    }
-    suite.wait_end();
-    for pid in parts.all() {
-        assert!(gone(pid, LONG), "{pid} lives");
-    }
-    suite.launch();
-    let mut client = suite.client();
-    client.subscribe(Some(0));
-    client
-}
 
 /// Exactly one end, one claim and one run.
 #[track_caller]

@@ -1,6 +1,7 @@
 //! The board: tasks come in, find an agent, run, and end once.
 
 mod agents;
+mod budget;
 mod chat;
 mod kills;
 mod lives;

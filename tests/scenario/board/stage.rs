@@ -1,9 +1,13 @@
 //! What the tests of the board share.
 
 use colibri_tests::client::Client;
+use colibri_tests::daemon::Parts;
+use colibri_tests::procs::gone;
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{Scratch, Setup, Suite};
 use colibri_tests::wait::LONG;
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
 use serde_json::{json, Value};
 use std::time::Instant;
 
@@ -21,6 +25,23 @@ pub fn with_steps(more: &str) -> (Suite, Client, Steps) {
     let mut client = suite.client();
     client.subscribe(None);
     (suite, client, steps)
+}
+
+/// Kills all daemons at once and starts the suite again.
+#[track_caller]
+pub fn kill_all(suite: &mut Suite) -> Client {
+    let parts = Parts::below(suite.pid()).expect("three daemons");
+    for pid in parts.all() {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    suite.wait_end();
+    for pid in parts.all() {
+        assert!(gone(pid, LONG), "{pid} lives");
+    }
+    suite.launch();
+    let mut client = suite.client();
+    client.subscribe(Some(0));
+    client
 }
 
 /// Adds a task and returns its number.

@@ -51,7 +51,7 @@ fn what_is_no_answer_holds_and_is_shown() {
             reason.contains(expect).then_some(word)
         });
         assert_eq!(word["obeys"], "held", "{shown}");
-        assert_eq!(get(&mut client, task)["status"], "queued", "{shown}");
+        assert_eq!(get(&mut client, task)["status"], "waiting", "{shown}");
     }
     assert_eq!(steps.started(), 0);
     dog.set(says("normal"));
