@@ -12,18 +12,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The skill that tasks name.
 pub const SKILL: &str = "craft";
 
+/// The schedule of which each occurrence comes to pass, and whose tasks are given the skill.
+pub const ALL: &str = "all";
+/// The schedule whose occurrences end each other's tasks.
+pub const REPLACE: &str = "replace";
+
 /// What the schedules of a round are, and what their tasks do.
 fn schedules() -> [Value; SCHEDULES] {
     [
-        // Each occurrence comes to pass, whatever was missed and whatever still runs.
-        json!({"name": "all", "every": 2, "overlap": "allow", "catch_up": "all",
-            "catch_up_max": 1000, "prompt": "tool 2 settle rest"}),
+        // Whatever was missed, and whatever still runs.
+        json!({"name": ALL, "every": 2, "overlap": "allow", "catch_up": "all",
+            "catch_up_max": 1000, "skills": [SKILL], "prompt": "nonce 0 tool 2 settle rest"}),
         // They wait for each other; of those that were missed one comes.
         json!({"name": "queue", "every": 1, "overlap": "queue", "catch_up": "latest",
-            "prompt": "tool 2 wait 700 settle rest"}),
-        // Each ends the one before it; what was missed is let go.
-        json!({"name": "replace", "every": 1, "overlap": "replace", "catch_up": "skip",
-            "prompt": "tool 2 wait 1500 settle rest"}),
+            "prompt": "nonce 0 tool 2 wait 700 settle rest"}),
+        // What was missed is let go.
+        json!({"name": REPLACE, "every": 1, "overlap": "replace", "catch_up": "skip",
+            "prompt": "nonce 0 tool 2 wait 1500 settle rest"}),
     ]
 }
 

@@ -2,7 +2,7 @@
 //! one outcome, and each that came to pass one task.
 
 use crate::client::Client;
-use crate::torture::board::{ms, tick};
+use crate::torture::board::{ms, tick, ALL, REPLACE};
 use crate::torture::book::{Book, ScheduleEntry};
 use crate::torture::tasks::ENDS;
 use crate::torture::verdict::{Board, Told};
@@ -80,8 +80,8 @@ fn one_outcome(entry: &ScheduleEntry, row: &Value, board: &Board, told: &Told<'_
     assert!(row["until"].is_null(), "{}", about());
     let Some(task) = row["task"].as_u64() else {
         let told = is(row, &without) && row["why"].is_string() && fired == 0;
-        // Whatever was missed, all of this one come, unless it is removed before.
-        let may = name != "all" || row["why"] == "retired";
+        // Unless it is removed before.
+        let may = name != ALL || row["why"] == "retired";
         assert!(told && may && row["manual"] == false, "{}", about());
         return;
     };
@@ -91,7 +91,7 @@ fn one_outcome(entry: &ScheduleEntry, row: &Value, board: &Board, told: &Told<'_
     let planned = row["planned"].as_str().expect("a time");
     assert_eq!(task["title"], tick(name, planned), "{}", about());
     // Nobody disturbs their runs but the schedule that replaces them.
-    let cancelled = task["status"] == "cancelled" && name == "replace";
+    let cancelled = task["status"] == "cancelled" && name == REPLACE;
     assert!(
         task["status"] == "done" || cancelled,
         "{} {task:#}",

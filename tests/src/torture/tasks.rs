@@ -2,7 +2,7 @@
 //! one run, and whoever named the skill knows what it was given.
 
 use crate::client::Client;
-use crate::torture::board::SKILL;
+use crate::torture::board::{ALL, SKILL};
 use crate::torture::book::{Book, TaskEntry};
 use crate::torture::plan::Kind;
 use crate::torture::verdict::{numbers, Board, Ledger, Told};
@@ -51,7 +51,12 @@ pub(super) fn compare(book: &Book, board: &Board, told: &Told<'_>, ledger: &Ledg
             continue;
         };
         as_planned(entry, task, book, board);
-        editions += given(entry, task, book, ledger);
+        let since = entry.task.skill.then_some(entry.editions);
+        editions += given(task, nonce, since, book, ledger);
+    }
+    for task in board.tasks.values().filter(|t| t["key"].is_null()) {
+        let since = (task["reply_to"]["schedule"] == ALL).then_some(1);
+        editions += given(task, 0, since, book, ledger);
     }
     assert!(keys.is_empty(), "never asked for: {keys:?}");
     let noted = ledger.keys().filter(|l| l.starts_with("edition "));
@@ -147,22 +152,21 @@ fn as_planned(entry: &TaskEntry, task: &Value, book: &Book, board: &Board) {
     assert!(task["exit"] == exit || entry.suite_stopped, "{}", about());
 }
 
-/// The skill in one version that is not older than the task, which is what the agent has read;
-/// returns how many attempts have read it.
-fn given(entry: &TaskEntry, task: &Value, book: &Book, ledger: &Ledger) -> usize {
-    let nonce = entry.task.script.nonce;
+/// What its attempts were given: nothing, or, if so many editions were there `since` it names the
+/// skill, one that is not older, which is what the agent has read. Returns how many have read it.
+fn given(task: &Value, nonce: u64, since: Option<usize>, book: &Book, ledger: &Ledger) -> usize {
     let mut read = 0;
     for claim in task["claims"].as_array().expect("claims") {
         let skills = claim["skills"].as_array().expect("skills");
-        if !entry.task.skill {
+        let Some(since) = since else {
             assert!(skills.is_empty(), "{task:#}");
             continue;
-        }
+        };
         let version = |v: &u64| skills.len() == 1 && skills[0]["version"] == json!(v);
         let edition = book.editions.iter().position(version);
         let edition = edition.unwrap_or_else(|| panic!("no such version: {task:#}"));
         assert_eq!(skills[0]["skill"], SKILL, "{task:#}");
-        assert!(edition + 1 >= entry.editions, "too old: {entry:?} {task:#}");
+        assert!(edition + 1 >= since, "older than {since}: {task:#}");
         let run = &claim["run"];
         let noted = ledger.contains_key(&format!("edition {run} {edition}"));
         let taken = ledger.contains_key(&format!("taken {run} {nonce}"));
