@@ -2,8 +2,8 @@
 # Gets what bench-peers, bench-board-peers and bench-crons compare with: s6 from Debian's archive, which
 # has its own path built in and starts nothing when it is installed; runit, supervisor, cron, bcron and
 # task-spooler from there too, only unpacked below a directory (default /var/cache/colibri-peers), so that
-# nothing of them is started either; pueue by cargo into the same place. What cannot be had is said and
-# left out.
+# nothing of them is started either; pueue and pitchfork by cargo into the same place, which takes a
+# while. What cannot be had is said and left out.
 #
 #   sh tools/get-peers.sh [DIRECTORY]
 set -eu
@@ -17,7 +17,11 @@ for package in runit supervisor python3-pkg-resources cron bcron libbg2 task-spo
 		{ echo "peers: $package cannot be downloaded" >&2; continue; }
 	for deb in "$package"_*.deb; do dpkg -x "$deb" "$dir"; done
 done
-if [ ! -x "$dir/bin/pueued" ]; then
-	"${CARGO:-cargo}" install --quiet --locked --root "$dir" --version '^4' pueue ||
-		echo 'peers: pueue cannot be built' >&2
-fi
+# built PROGRAM CRATE VERSION
+built() {
+	[ -x "$dir/bin/$1" ] ||
+		"${CARGO:-cargo}" install --quiet --locked --root "$dir" --version "$3" "$2" ||
+		echo "peers: $2 cannot be built" >&2
+}
+built pueued pueue '^4'
+built pitchfork pitchfork-cli '^2'

@@ -164,11 +164,7 @@ impl Pane {
             }
             Record::ToolEnd { id, .. } => self.tools.retain(|(open, _)| open != id),
             Record::Stopping => self.stopping = true,
-            Record::Ended(e) => {
-                self.set(e.state, self.phase, &e.reason, 0, entry.at_ms);
-                self.dialogs.clear();
-                self.tools.clear();
-            }
+            Record::Ended(e) => self.set(e.state, self.phase, &e.reason, 0, entry.at_ms),
             _ => {}
         }
         before != (self.state, self.phase, self.reason.clone(), self.stalled)
@@ -191,7 +187,6 @@ impl Pane {
     /// Its monitor is gone without a last word.
     pub fn lost(&mut self, at_ms: u64) {
         self.set(State::Error, Phase::None, "monitor lost", 0, at_ms);
-        self.dialogs.clear();
     }
 
     /// It could not be started.
@@ -199,8 +194,11 @@ impl Pane {
         self.set(State::Error, Phase::None, why, 0, at_ms);
     }
 
-    /// Proven dead.
+    /// Proven dead. What was open until now is so no more: subscribers learn that from the event
+    /// `ended` and not before.
     pub fn end(&mut self) {
+        self.dialogs.clear();
+        self.tools.clear();
         self.phase = Phase::None;
         self.stopping = false;
         self.stalled = false;
@@ -332,20 +330,23 @@ mod tests {
         assert!(!p.apply(&entry(3, state(State::Working, Phase::Tool))));
     }
 
-    #[test]
-    fn a_dialog_stays_until_it_is_settled() {
-        let mut p = pane();
-        let d = Dialog {
+    fn asked() -> Record {
+        Record::Asked(Dialog {
             request: "r".into(),
             method: "confirm".into(),
             title: "t".into(),
             message: String::new(),
             options: vec![],
             timeout_ms: 0,
-        };
+        })
+    }
+
+    #[test]
+    fn a_dialog_stays_until_it_is_settled() {
+        let mut p = pane();
         let (id, name) = ("i".into(), "bash".into());
         p.apply(&entry(1, Record::ToolStart { id, name }));
-        p.apply(&entry(1, Record::Asked(d)));
+        p.apply(&entry(1, asked()));
         p.apply(&entry(2, state(State::Blocked, Phase::None)));
         assert!(p.needs_attention());
         assert_eq!(p.value()["tools"][0], "bash");
@@ -358,6 +359,16 @@ mod tests {
                 how,
             },
         ));
+        assert!(p.dialogs.is_empty());
+    }
+
+    #[test]
+    fn a_dialog_that_is_not_settled_stays_until_the_end_is_proven() {
+        let mut p = pane();
+        p.apply(&entry(1, asked()));
+        p.lost(2000);
+        assert_eq!(p.value()["dialogs"][0]["request"], "r");
+        p.end();
         assert!(p.dialogs.is_empty());
     }
 

@@ -11,7 +11,7 @@
 //! Usage: bench-peers [CHILDREN]
 
 use colibri_tests::measure::{conditions, row, table};
-use colibri_tests::peers::{colibri, pueue, runit, s6, supervisord, Peer};
+use colibri_tests::peers::{colibri, pitchfork, pueue, runit, s6, supervisord, Peer};
 use colibri_tests::procs;
 use colibri_tests::suite::Scratch;
 use colibri_tests::wait::{must, wait_for, LONG};
@@ -44,6 +44,7 @@ fn main() {
         runit::make,
         supervisord::make,
         pueue::make,
+        pitchfork::make,
     ] {
         let scratch = Scratch::new();
         match make(scratch.path(), children) {

@@ -115,8 +115,11 @@ impl Fold {
     pub fn apply(&mut self, event: &Value) {
         self.seq += 1;
         assert_eq!(event["seq"], json!(self.seq));
-        let run = event["run"].as_u64().expect("run");
         let kind = event["kind"].as_str().expect("kind");
+        // What concerns no run is in no pane.
+        let Some(run) = event["run"].as_u64() else {
+            return;
+        };
         if kind == "run-created" {
             self.panes.insert(run, created(run, event));
         }
@@ -176,7 +179,7 @@ fn change(pane: &mut Value, kind: &str, event: &Value) {
         }
         "asked" => {
             let mut dialog = event.clone();
-            for field in ["seq", "at", "run", "attempt", "kind"] {
+            for field in ["seq", "at", "run", "attempt", "task", "kind"] {
                 dialog.as_object_mut().expect("object").remove(field);
             }
             pane["dialogs"]

@@ -1,12 +1,12 @@
 //! An agent in RPC mode that does what its prompt says, and writes down that it did.
 //!
-//! The prompt is a list of words, done from left to right: `nonce N` (who we are), `tool N` (start
-//! and end N tools), `wait MS`, `ask` (a dialog, until it is answered), `child` (leave a grandchild
-//! in its own session), `deaf` (ignore SIGTERM), `settle`, `rest` (until the end of stdin),
-//! `exit N`.
+//! The prompt is a list of words, done from left to right: `edition N` (of a skill that is given),
+//! `nonce N` (who we are), `tool N` (start and end N tools), `wait MS`, `ask` (a dialog, until it is
+//! answered), `child` (leave a grandchild in its own session), `deaf` (ignore SIGTERM), `settle`,
+//! `rest` (until the end of stdin), `exit N`. Other words mean nothing.
 //!
-//! `COLIBRI_LEDGER` names a file to which `start RUN`, `taken RUN NONCE` and `exit RUN N` are
-//! appended. In the directory `COLIBRI_LOCKS` the file RUN is kept locked by the agent and all that
+//! `COLIBRI_LEDGER` names a file to which `start RUN`, `edition RUN N`, `taken RUN NONCE` and
+//! `exit RUN N` are appended. In the directory `COLIBRI_LOCKS` the file RUN is kept locked by the agent and all that
 //! it starts; see `colibri_tests::procs::held`. Everything ends by itself after five minutes.
 
 use colibri_tests::wait::Stop;
@@ -64,6 +64,7 @@ impl Agent {
                     .unwrap_or(0)
             };
             match word {
+                "edition" => note(&format!("edition {} {}", self.run, number()))?,
                 "nonce" => note(&format!("taken {} {}", self.run, number()))?,
                 "tool" => self.tools(number())?,
                 "wait" => drop(Stop::default().wait(Duration::from_millis(number()))),

@@ -49,6 +49,8 @@ fn main() -> ExitCode {
     loop {
         let tally = round(seed, &args);
         sum.runs += tally.runs;
+        sum.tasks += tally.tasks;
+        sum.occurrences += tally.occurrences;
         sum.faults += tally.faults;
         sum.monitors += tally.monitors;
         sum.stops += tally.stops;
@@ -59,10 +61,12 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "\nnothing lost, nothing left over: {} rounds, {} runs, {} faults, {} monitors killed, \
-         {} stops, {} events",
+        "\nnothing lost, nothing left over: {} rounds, {} runs, {} tasks, {} occurrences, {} faults, \
+         {} monitors killed, {} stops, {} events",
         seed.wrapping_sub(args.seed),
         sum.runs,
+        sum.tasks,
+        sum.occurrences,
         sum.faults,
         sum.monitors,
         sum.stops,
@@ -82,9 +86,16 @@ fn round(seed: u64, args: &Args) -> Tally {
         done().push(line);
     });
     let mut line = format!(
-        "seed {seed:<20} {:>3} runs {:>2} faults {:>2} monitors {:>2} stops {:>5} events \
-         {:>3} snapshots",
-        tally.runs, tally.faults, tally.monitors, tally.stops, tally.events, tally.compared
+        "seed {seed:<12} {:>3} runs {:>3} tasks {:>2} occurrences {:>2} faults {:>2} monitors \
+         {:>2} stops {:>5} events {:>3} snapshots",
+        tally.runs,
+        tally.tasks,
+        tally.occurrences,
+        tally.faults,
+        tally.monitors,
+        tally.stops,
+        tally.events,
+        tally.compared
     );
     if tally.back.count() > 0 {
         let _ = write!(

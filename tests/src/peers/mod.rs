@@ -1,6 +1,7 @@
 //! Supervisors that benchmarks compare: each is started, killed and asked in its own way.
 
 pub mod colibri;
+pub mod pitchfork;
 pub mod pueue;
 pub mod runit;
 pub mod s6;

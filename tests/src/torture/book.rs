@@ -1,7 +1,7 @@
 //! What was asked for and what was answered: the driver's own memory, against which the suite's is
 //! held.
 
-use crate::torture::plan::Script;
+use crate::torture::plan::{Script, Task};
 use std::collections::BTreeMap;
 
 /// What the driver knows of one planned run.
@@ -19,10 +19,45 @@ pub struct Entry {
     pub suite_stopped: bool,
 }
 
-/// All planned runs that were asked for, by nonce.
+/// What the driver knows of one planned task.
+#[derive(Debug, Clone)]
+pub struct TaskEntry {
+    /// What it was to be.
+    pub task: Task,
+    /// Its number; none when it was refused, since the one before it will not be done.
+    pub id: Option<u64>,
+    /// Editions of the skill that were imported before it was added.
+    pub editions: usize,
+    /// A cancellation was answered with ok.
+    pub cancel: bool,
+    /// The monitor of one of its runs was killed.
+    pub monitor_killed: bool,
+    /// The suite was stopped while one may have lived.
+    pub suite_stopped: bool,
+}
+
+/// A schedule that was added.
+#[derive(Debug, Clone)]
+pub struct ScheduleEntry {
+    /// Its name.
+    pub name: String,
+    /// Its first planned time, in milliseconds since 1970.
+    pub first_ms: u64,
+    /// The time between two of them.
+    pub every_ms: u64,
+    /// Tasks that it made because the driver asked for them.
+    pub manual: Vec<u64>,
+}
+
+/// Everything that was asked for.
 #[derive(Debug, Default)]
 pub struct Book {
     entries: BTreeMap<u64, Entry>,
+    tasks: BTreeMap<u64, TaskEntry>,
+    /// In the order of the plan.
+    pub schedules: Vec<ScheduleEntry>,
+    /// The version of each edition of the skill, from edition 0 on.
+    pub editions: Vec<u64>,
 }
 
 impl Book {
@@ -38,20 +73,46 @@ impl Book {
         self.entries.insert(script.nonce, entry);
     }
 
+    /// A task was added, or refused.
+    pub fn added(&mut self, task: &Task, id: Option<u64>, editions: usize) {
+        let entry = TaskEntry {
+            task: task.clone(),
+            id,
+            editions,
+            cancel: false,
+            monitor_killed: false,
+            suite_stopped: false,
+        };
+        self.tasks.insert(task.script.nonce, entry);
+    }
+
     /// The entry of a planned run, if it was asked for.
     pub fn get(&mut self, nonce: u64) -> Option<&mut Entry> {
         self.entries.get_mut(&nonce)
     }
 
-    /// All of them, by nonce.
+    /// The entry of a planned task, if it was asked for.
+    pub fn task(&mut self, nonce: u64) -> Option<&mut TaskEntry> {
+        self.tasks.get_mut(&nonce)
+    }
+
+    /// All runs, by nonce.
     pub fn all(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
+    }
+
+    /// All tasks, by nonce.
+    pub fn tasks(&self) -> impl Iterator<Item = &TaskEntry> {
+        self.tasks.values()
     }
 
     /// The suite ends, and every run with it.
     pub fn suite_stopped(&mut self) {
         for e in self.entries.values_mut() {
             e.suite_stopped = true;
+        }
+        for t in self.tasks.values_mut() {
+            t.suite_stopped = true;
         }
     }
 

@@ -88,6 +88,22 @@ impl Script {
     }
 }
 
+/// One task to be put on the board: what each attempt at it does, and what it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Its nonce is also in the task's title and key.
+    pub script: Script,
+    /// It names the skill of which the driver imports one edition after another.
+    pub skill: bool,
+    /// What its agent has to be able to do.
+    pub capability: Option<&'static str>,
+    /// An earlier task that has to be done before.
+    pub after: Option<u64>,
+}
+
+/// Schedules that a round has.
+pub const SCHEDULES: usize = 3;
+
 /// Which daemons a fault hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Victims {
@@ -112,7 +128,7 @@ impl fmt::Display for Victims {
     }
 }
 
-/// One thing that is done. Runs are meant by their place in the plan.
+/// One thing that is done. Runs and tasks are meant by their place in the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Start a run and wait for the answer.
@@ -121,9 +137,18 @@ pub enum Step {
     Burst(Vec<Script>),
     /// Start several, kill daemons before the answers can be read.
     SpawnAndKill(Vec<Script>, Victims),
-    /// Answer the question of a run, if it asks.
+    /// Add a task.
+    Task(Task),
+    /// Import an edition of the skill and add several tasks, kill daemons before the answers can be
+    /// read, and ask for the same once more.
+    TasksAndKill(Vec<Task>, Victims),
+    /// Import another edition of the skill.
+    Import,
+    /// Let a schedule come now.
+    RunNow(usize),
+    /// Answer the question of a run, or of a task's, if it asks.
     Answer(u64),
-    /// Stop a run.
+    /// Stop a run, cancel a task.
     Stop(u64),
     /// kill -9 its monitor.
     KillMonitor(u64),
@@ -151,18 +176,17 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Spawn(s) => write!(f, "start {}: {}", s.nonce, s.prompt()),
-            Step::Burst(all) => write!(
-                f,
-                "start {} to {} at once",
-                all.first().map_or(0, |s| s.nonce),
-                all.last().map_or(0, |s| s.nonce)
-            ),
-            Step::SpawnAndKill(all, v) => write!(
-                f,
-                "start {} to {} and kill {v} at once",
-                all.first().map_or(0, |s| s.nonce),
-                all.last().map_or(0, |s| s.nonce)
-            ),
+            Step::Burst(all) => write!(f, "start {} at once", span(all.iter())),
+            Step::SpawnAndKill(all, v) => {
+                write!(f, "start {} and kill {v} at once", span(all.iter()))
+            }
+            Step::Task(t) => write!(f, "task {t}"),
+            Step::TasksAndKill(all, v) => {
+                let nonces = span(all.iter().map(|t| &t.script));
+                write!(f, "import, add tasks {nonces}, kill {v} at once, repeat")
+            }
+            Step::Import => f.write_str("import another edition"),
+            Step::RunNow(n) => write!(f, "let schedule {n} come now"),
             Step::FalseStart(v, ms) => {
                 write!(f, "kill {v}, and what is started then after {ms} ms")
             }
@@ -181,6 +205,28 @@ impl fmt::Display for Step {
     }
 }
 
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.script.nonce)?;
+        if let Some(word) = self.capability {
+            write!(f, " for {word}")?;
+        }
+        if let Some(before) = self.after {
+            write!(f, " after {before}")?;
+        }
+        if self.skill {
+            f.write_str(" with the skill")?;
+        }
+        write!(f, ": {}", self.script.prompt())
+    }
+}
+
+/// The nonces of some scripts: the first and the last.
+fn span<'a>(mut all: impl Iterator<Item = &'a Script>) -> String {
+    let first = all.next().map_or(0, |s| s.nonce);
+    format!("{first} to {}", all.last().map_or(first, |s| s.nonce))
+}
+
 /// One suite's life.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -193,16 +239,23 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan of `length` steps.
+    /// A plan of `length` steps, and a third as many further ones that each add a task.
     #[must_use]
     pub fn new(seed: u64, length: usize) -> Self {
         let mut maker = Maker {
             rng: Rng::new(seed),
             nonce: 0,
+            last_task: None,
         };
         // The keeper waits longer each time: fewer faults fit into a round.
         let kept = maker.rng.below(3) == 0;
-        let steps = (0..length).map(|_| maker.step(kept)).collect();
+        let mut steps = Vec::new();
+        for n in 0..length {
+            steps.push(maker.step(kept));
+            if n % 3 == 0 {
+                steps.push(Step::Task(maker.task()));
+            }
+        }
         Self { seed, kept, steps }
     }
 }
@@ -210,6 +263,7 @@ impl Plan {
 struct Maker {
     rng: Rng,
     nonce: u64,
+    last_task: Option<u64>,
 }
 
 impl Maker {
@@ -229,21 +283,30 @@ impl Maker {
             64..66 => Step::StalledClient,
             66..71 => Step::Audit,
             71..72 => Step::Restart,
-            72..100 => Step::Pause(1 + self.rng.below(60)),
+            72..75 => Step::Import,
+            75..78 => Step::RunNow(usize::try_from(self.rng.number()).unwrap_or(0) % SCHEDULES),
+            78..100 => Step::Pause(1 + self.rng.below(60)),
             _ => self.fault(kept),
         }
     }
 
     fn fault(&mut self, kept: bool) -> Step {
-        match self.rng.below(12) {
+        match self.rng.below(14) {
             0..6 => Step::Kill(self.victims(kept)),
             6..8 => {
                 let n = 1 + self.rng.below(8);
                 let scripts = (0..n).map(|_| self.script()).collect();
                 Step::SpawnAndKill(scripts, self.victims(kept))
             }
-            8..9 => Step::KillTwice(self.victims(kept), self.victims(kept)),
-            9..11 => Step::FalseStart(self.victims(kept), self.rng.below(80)),
+            8..10 => {
+                let n = 1 + self.rng.below(8);
+                // The number of none of them is known when they are asked for.
+                let apart = |t| Task { after: None, ..t };
+                let tasks = (0..n).map(|_| apart(self.task())).collect();
+                Step::TasksAndKill(tasks, self.victims(kept))
+            }
+            10..11 => Step::KillTwice(self.victims(kept), self.victims(kept)),
+            11..13 => Step::FalseStart(self.victims(kept), self.rng.below(80)),
             _ if kept => Step::Restart,
             _ => Step::StopSuite,
         }
@@ -259,7 +322,7 @@ impl Maker {
         }
     }
 
-    /// A run that was planned before, rather a late one.
+    /// A run or a task that was planned before, rather a late one.
     fn earlier(&mut self) -> u64 {
         let back = self.rng.below(12).min(self.rng.below(40));
         self.nonce.saturating_sub(back).max(1)
@@ -283,6 +346,27 @@ impl Maker {
             wait: self.rng.below(4) * self.rng.below(400),
         }
     }
+
+    fn task(&mut self) -> Task {
+        let mut script = self.script();
+        // Its agent has nothing else to do meanwhile: few are left to live until they are stopped.
+        if script.kind == Kind::Deaf || script.kind == Kind::Lives && self.rng.below(3) > 0 {
+            script.kind = Kind::Works;
+        }
+        let waits = self.rng.below(6) == 0;
+        let after = self.last_task.replace(script.nonce).filter(|_| waits);
+        let capability = match self.rng.below(3) {
+            0 => Some("left"),
+            1 => Some("right"),
+            _ => None,
+        };
+        Task {
+            script,
+            skill: self.rng.below(3) == 0,
+            capability,
+            after,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -297,6 +381,13 @@ mod tests {
     }
 
     #[test]
+    fn a_round_has_fifty_tasks() {
+        let steps = Plan::new(1, 150).steps;
+        let tasks = steps.iter().filter(|s| matches!(s, Step::Task(_)));
+        assert_eq!(tasks.count(), 50);
+    }
+
+    #[test]
     fn every_kind_of_step_and_every_set_of_victims_is_planned() {
         let steps: Vec<Step> = (0..40).flat_map(|s| Plan::new(s, 200).steps).collect();
         let mut kinds: Vec<_> = steps.iter().map(std::mem::discriminant).collect();
@@ -307,7 +398,7 @@ mod tests {
                 found.push(k);
             }
         }
-        assert_eq!(found.len(), 15);
+        assert_eq!(found.len(), 19);
         let hit = |want: [bool; 3]| {
             let fits = |s: &Step| matches!(s, Step::Kill(v) if v.parts == want);
             steps.iter().any(fits)

@@ -7,8 +7,9 @@ use crate::suite::Scratch;
 use crate::torture::book::Book;
 use crate::torture::follow::Follower;
 use crate::torture::plan::{Plan, Script, Step, Victims};
-use crate::torture::verdict;
+use crate::torture::verdict::{self, Board};
 use crate::torture::world::{setup, World};
+use crate::torture::{occurrences, tasks};
 use crate::wait::{must, wait_for, Stop, LONG};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
@@ -22,6 +23,10 @@ use std::time::Duration;
 pub struct Tally {
     /// Runs that were accepted.
     pub runs: usize,
+    /// Tasks that were accepted or made by schedules.
+    pub tasks: usize,
+    /// Planned occurrences of schedules.
+    pub occurrences: usize,
     /// Times that daemons were killed or restarted.
     pub faults: usize,
     /// Monitors that were killed.
@@ -56,6 +61,7 @@ pub fn play(plan: &Plan, mut tell: impl FnMut(usize, &str)) -> Tally {
         stalled: Vec::new(),
         tally: Tally::default(),
     };
+    round.begin();
     for (n, step) in plan.steps.iter().enumerate() {
         tell(n + 1, &step.to_string());
         round.step(step);
@@ -67,13 +73,14 @@ pub fn play(plan: &Plan, mut tell: impl FnMut(usize, &str)) -> Tally {
     round.finish()
 }
 
-struct Round {
+/// A round that is being played; what it does to the board is in [`super::board`].
+pub(super) struct Round {
     world: World,
     follower: Follower,
-    book: Book,
+    pub(super) book: Book,
     client: Option<Client>,
     stalled: Vec<UnixStream>,
-    tally: Tally,
+    pub(super) tally: Tally,
 }
 
 impl Round {
@@ -94,6 +101,10 @@ impl Round {
                 self.world.false_start(Duration::from_millis(*ms));
                 self.world.recover(victims.keeper);
             }
+            Step::Task(task) => self.add_task(task),
+            Step::TasksAndKill(tasks, victims) => self.tasks_and_kill(tasks, *victims),
+            Step::Import => self.import(),
+            Step::RunNow(n) => self.run_now(*n),
             Step::Answer(nonce) => self.answer(*nonce),
             Step::Stop(nonce) => self.stop(*nonce),
             Step::KillMonitor(nonce) => self.kill_monitor(*nonce),
@@ -132,7 +143,7 @@ impl Round {
     }
 
     /// The driver's connection; a suite that was hit is back before anything else is done.
-    fn client(&mut self) -> &mut Client {
+    pub(super) fn client(&mut self) -> &mut Client {
         let world = &self.world;
         self.client.get_or_insert_with(|| world.client())
     }
@@ -143,7 +154,7 @@ impl Round {
     }
 
     /// A request to a suite that nothing was done to: it must be answered.
-    fn call(&mut self, request: Value) -> Value {
+    pub(super) fn call(&mut self, request: Value) -> Value {
         let shown = request.to_string();
         self.client()
             .request(request)
@@ -183,7 +194,7 @@ impl Round {
         self.book.asked(script, None);
     }
 
-    fn fault(&mut self, victims: Victims) {
+    pub(super) fn fault(&mut self, victims: Victims) {
         self.tally.faults += 1;
         self.world.hit(victims);
         self.lost();
@@ -191,14 +202,21 @@ impl Round {
     }
 
     fn answer(&mut self, nonce: u64) {
-        let Some(run) = self.book.get(nonce).and_then(|e| e.run) else {
-            return;
-        };
-        self.answer_run(run);
+        if let Some(run) = self.run(nonce) {
+            self.answer_run(run);
+        }
+    }
+
+    /// The run of a planned run, or of a planned task.
+    fn run(&mut self, nonce: u64) -> Option<u64> {
+        match self.book.get(nonce) {
+            Some(entry) => entry.run,
+            None => self.run_of(nonce),
+        }
     }
 
     /// Answers whatever a run asks; not asking any more is no fault.
-    fn answer_run(&mut self, run: u64) {
+    pub(super) fn answer_run(&mut self, run: u64) {
         let row = self.call(json!({"cmd": "get-run", "run": run}));
         assert_eq!(
             row["ok"], true,
@@ -222,6 +240,7 @@ impl Round {
 
     fn stop(&mut self, nonce: u64) {
         let Some(entry) = self.book.get(nonce) else {
+            self.cancel(nonce);
             return;
         };
         entry.stop = true;
@@ -234,7 +253,7 @@ impl Round {
     }
 
     fn kill_monitor(&mut self, nonce: u64) {
-        let Some(run) = self.book.get(nonce).and_then(|e| e.run) else {
+        let Some(run) = self.run(nonce) else {
             return;
         };
         let pid = match self.follower.seen() {
@@ -255,6 +274,9 @@ impl Round {
         if let Some(entry) = self.book.get(nonce) {
             entry.monitor_killed = true;
         }
+        if let Some(entry) = self.book.task(nonce) {
+            entry.monitor_killed = true;
+        }
         self.tally.monitors += 1;
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
@@ -270,7 +292,7 @@ impl Round {
         assert!(agrees.is_some(), "board and kernel do not agree: {last}");
     }
 
-    /// Brings every run to its end, stops the suite, and compares everything.
+    /// Brings every run and every task to its end, stops the suite, and compares everything.
     fn finish(mut self) -> Tally {
         self.world.same();
         self.audit();
@@ -301,13 +323,20 @@ impl Round {
                 },
             );
         }
+        self.end_schedules();
+        self.end_tasks();
         self.stop_unknown();
         must("the last run to end", LONG * 2, || {
             let status = self.call(json!({"cmd": "status"}));
             (status["data"]["runs"]["alive"] == 0).then_some(())
         });
         self.audit();
-        let board = verdict::board(self.client());
+        let schedules = self.book.schedules.clone();
+        let board = Board {
+            runs: verdict::runs(self.client()),
+            tasks: tasks::all(self.client()),
+            occurrences: occurrences::all(self.client(), &schedules),
+        };
         let seq = self.call(json!({"cmd": "status"}))["data"]["seq"]
             .as_u64()
             .unwrap_or(0);
@@ -317,6 +346,8 @@ impl Round {
         self.tally.connections = seen.connections;
         self.tally.compared = seen.compared;
         self.tally.runs = self.book.accepted();
+        self.tally.tasks = board.tasks.len();
+        self.tally.occurrences = board.occurrences.iter().map(Vec::len).sum();
         self.world.stop();
         verdict::nothing_left(self.world.dir());
         verdict::compare(&self.book, &board, &seen, self.world.dir());
@@ -327,7 +358,7 @@ impl Round {
     /// Runs whose answers were lost with a kill are known by what they say they are; those that do
     /// not end by themselves are stopped.
     fn stop_unknown(&mut self) {
-        let board = verdict::board(self.client());
+        let runs = verdict::runs(self.client());
         let unknown: Vec<u64> = self
             .book
             .all()
@@ -335,7 +366,7 @@ impl Round {
             .map(|e| e.script.nonce)
             .collect();
         for nonce in unknown {
-            let run = board
+            let run = runs
                 .iter()
                 .find(|(_, row)| verdict::nonce(row) == Some(nonce));
             if let Some((run, _)) = run {

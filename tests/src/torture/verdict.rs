@@ -5,42 +5,62 @@ use crate::procs::{held, users_of};
 use crate::torture::book::{Book, Entry};
 use crate::torture::follow::Seen;
 use crate::torture::plan::Kind;
+use crate::torture::{occurrences, tasks};
 use crate::wait::{must, LONG};
 use libcolibri::journal::Reader;
 use libcolibri::record::Record;
 use serde_json::{json, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::path::Path;
+
+/// What the suite says when everything is over.
+pub struct Board {
+    /// All runs, in full.
+    pub runs: BTreeMap<u64, Value>,
+    /// All tasks, in full.
+    pub tasks: BTreeMap<u64, Value>,
+    /// What became of the occurrences of each schedule, oldest first.
+    pub occurrences: Vec<Vec<Value>>,
+}
 
 /// Every run that the suite knows, in full, by number.
 ///
 /// # Panics
 /// When a request is refused.
-pub fn board(client: &mut Client) -> BTreeMap<u64, Value> {
-    let mut board = BTreeMap::new();
-    let mut before = Value::Null;
+pub fn runs(client: &mut Client) -> BTreeMap<u64, Value> {
+    numbers(client, "list-runs", "runs", "run")
+        .into_iter()
+        .map(|run| (run, client.call(json!({"cmd": "get-run", "run": run}))))
+        .collect()
+}
+
+/// The numbers of all that a command lists, page by page.
+///
+/// # Panics
+/// When a request is refused.
+pub(super) fn numbers(client: &mut Client, command: &str, rows: &str, number: &str) -> Vec<u64> {
+    let mut all: Vec<u64> = Vec::new();
     loop {
-        let mut request = json!({"cmd": "list-runs", "limit": 200});
-        if before != Value::Null {
-            request["before"] = before.clone();
+        let mut request = json!({"cmd": command, "limit": 200});
+        if let Some(last) = all.last() {
+            request["before"] = json!(last);
         }
         let page = client.call(request);
-        let runs = page["runs"].as_array().cloned().unwrap_or_default();
-        let Some(last) = runs.last() else {
-            return board;
-        };
-        before = last["run"].clone();
-        for row in runs {
-            let run = row["run"].as_u64().expect("a number");
-            board.insert(run, client.call(json!({"cmd": "get-run", "run": run})));
+        let rows = page[rows].as_array().expect("rows");
+        if rows.is_empty() {
+            return all;
         }
+        all.extend(rows.iter().map(|r| r[number].as_u64().expect("a number")));
     }
 }
 
-/// The nonce that a run's prompt names.
+/// The nonce that a run's prompt names; none for a run of the board.
 #[must_use]
 pub fn nonce(row: &Value) -> Option<u64> {
+    if row["task"].is_u64() {
+        return None;
+    }
     let mut words = row["prompt"].as_str()?.split_whitespace();
     (words.next() == Some("nonce")).then(|| words.next()?.parse().ok())?
 }
@@ -73,8 +93,10 @@ pub fn nothing_left(dir: &Path) {
     }
 }
 
-/// How often each line of the ledger was written.
-fn ledger(dir: &Path) -> HashMap<String, usize> {
+/// What the agents wrote down: how often each line.
+pub(super) type Ledger = HashMap<String, usize>;
+
+fn ledger(dir: &Path) -> Ledger {
     let text = fs::read_to_string(dir.join("book/ledger")).expect("the ledger");
     let mut counts = HashMap::new();
     for line in text.lines() {
@@ -87,9 +109,15 @@ fn ledger(dir: &Path) -> HashMap<String, usize> {
 ///
 /// # Panics
 /// When they differ.
-pub fn compare(book: &Book, board: &BTreeMap<u64, Value>, seen: &Seen, dir: &Path) {
+pub fn compare(book: &Book, board: &Board, seen: &Seen, dir: &Path) {
     let mut by_nonce: HashMap<u64, Vec<u64>> = HashMap::new();
-    for (run, row) in board {
+    let told = Told::of(seen);
+    for (run, row) in &board.runs {
+        once(*run, row, &told.runs[run]);
+        journal(row, *run, dir);
+        if row["task"].is_u64() {
+            continue;
+        }
         let nonce = nonce(row).unwrap_or_else(|| panic!("run {run} was never asked for: {row}"));
         by_nonce.entry(nonce).or_default().push(*run);
     }
@@ -107,18 +135,44 @@ pub fn compare(book: &Book, board: &BTreeMap<u64, Value>, seen: &Seen, dir: &Pat
         let Some(run) = runs.first() else {
             continue;
         };
-        one(entry, *run, &board[run], seen, &ledger);
-        journal(&board[run], *run, dir);
+        one(entry, *run, &board.runs[run], &told.runs[run], &ledger);
     }
     assert!(by_nonce.is_empty(), "never asked for: {by_nonce:?}");
+    one_journal_each(&board.runs, dir);
+    tasks::compare(book, board, &told, &ledger);
+    occurrences::compare(book, board, &told);
 }
 
-/// One run.
-fn one(entry: &Entry, run: u64, row: &Value, seen: &Seen, ledger: &HashMap<String, usize>) {
-    let script = &entry.script;
-    let events: Vec<&Value> = seen.log.iter().filter(|e| e["run"] == json!(run)).collect();
+/// The events, by what they are about.
+#[derive(Default)]
+pub(super) struct Told<'a> {
+    /// Of each run, but for the moves of its task.
+    runs: HashMap<u64, Vec<&'a Value>>,
+    /// The moves of each task.
+    pub tasks: HashMap<u64, Vec<&'a Value>>,
+    /// Where occurrences came to stand.
+    pub occurrences: Vec<&'a Value>,
+}
+
+impl<'a> Told<'a> {
+    fn of(seen: &'a Seen) -> Self {
+        let mut told = Self::default();
+        for event in &seen.log {
+            let number = |field: &str| event[field].as_u64().expect("a number");
+            match event["kind"].as_str() {
+                Some("task") => told.tasks.entry(number("task")).or_default().push(event),
+                Some("occurrence") => told.occurrences.push(event),
+                _ => told.runs.entry(number("run")).or_default().push(event),
+            }
+        }
+        told
+    }
+}
+
+/// A run began once, worked once and ended once.
+fn once(run: u64, row: &Value, events: &[&Value]) {
     let of = |kind: &str| events.iter().filter(|e| e["kind"] == kind).count();
-    let about = || format!("run {run}, {entry:?}\n{row}\n{events:#?}");
+    let about = || format!("run {run}\n{row}\n{events:#?}");
     assert_eq!(row["ended"], true, "{}", about());
     assert_eq!((of("run-created"), of("ended")), (1, 1), "{}", about());
     for kind in ["started", "launched", "exited"] {
@@ -131,8 +185,16 @@ fn one(entry: &Entry, run: u64, row: &Value, seen: &Seen, ledger: &HashMap<Strin
             assert_eq!(e["id"], format!("call-{n}"), "{kind}: {}", about());
         }
     }
+    let last = events.last().expect("events");
+    assert_eq!(last["kind"], "ended", "{}", about());
+}
+
+/// A run that was asked for: what it did and how it ended.
+fn one(entry: &Entry, run: u64, row: &Value, events: &[&Value], ledger: &Ledger) {
+    let script = &entry.script;
+    let of = |kind: &str| events.iter().filter(|e| e["kind"] == kind).count();
+    let about = || format!("run {run}, {entry:?}\n{row}\n{events:#?}");
     let ended = events.last().expect("events");
-    assert_eq!(ended["kind"], "ended", "{}", about());
     let disturbed = entry.stop || entry.suite_stopped || entry.monitor_killed;
     if disturbed {
         let lost = ended["reason"] == "monitor lost";
@@ -166,6 +228,22 @@ fn one(entry: &Entry, run: u64, row: &Value, seen: &Seen, ledger: &HashMap<Strin
         about()
     );
     assert_eq!(row["exit"], ended["exit"], "{}", about());
+}
+
+/// Each journal is one run's.
+fn one_journal_each(runs: &BTreeMap<u64, Value>, dir: &Path) {
+    let names: BTreeSet<&str> = runs
+        .values()
+        .filter_map(|r| r["journal"].as_str())
+        .collect();
+    assert_eq!(names.len(), runs.len(), "two runs have the same journal");
+    for file in fs::read_dir(dir.join("state/runs"))
+        .expect("journals")
+        .flatten()
+    {
+        let name = file.file_name().into_string().expect("a name");
+        assert!(names.contains(name.as_str()), "nobody's journal: {name}");
+    }
 }
 
 /// A run's journal reads back, without a hole, and the board has all of it.

@@ -27,6 +27,28 @@ pub struct World {
     pub back: Values,
 }
 
+/// The agents of the board, all by the one profile.
+const AGENTS: &str = "
+[board]
+retry_delay = 0
+attempts = 100
+[agent.north]
+profile = \"scripted\"
+runs = 4
+[agent.east]
+profile = \"scripted\"
+capabilities = [\"right\"]
+runs = 4
+[agent.south]
+profile = \"scripted\"
+capabilities = [\"left\", \"right\"]
+runs = 4
+[agent.west]
+profile = \"scripted\"
+capabilities = [\"left\"]
+runs = 4
+";
+
 /// The one profile: `colibri-scripted`, with its ledger and locks in the directory.
 #[must_use]
 pub fn setup(scratch: &Scratch) -> Setup {
@@ -50,6 +72,7 @@ pub fn setup(scratch: &Scratch) -> Setup {
         limits: "runs = 500\nevents = 1000000\nrequests_per_second = 100000\n\
                  clients = 512\nclients_per_user = 512"
             .into(),
+        more: AGENTS.into(),
         ..Setup::default()
     }
 }
