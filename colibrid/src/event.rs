@@ -4,7 +4,7 @@ use libcolibri::record::{Closed, Command, Dialog, Proof, Record};
 use libcolibri::state::{Exit, Phase, Usage};
 use serde_json::{json, Map, Value};
 
-use crate::runs::TaskTag;
+use crate::board::TaskTag;
 use crate::time::rfc3339;
 
 /// The kind of an event that tells where a task stands.

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::Deserialize;
 use serde_json::{json, Map, Value};
 
-use crate::board::ask::{intake, Ask, Intake};
+use crate::board::ask::Ask;
+use crate::board::intake::{intake, Intake};
 use crate::roles::{self, Name};
 use crate::{schedule, skills};
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use libcolibri::budget::{Budget, Spent};
 use libcolibri::config::Config;
 use libcolibri::msg::{RunKey, ToMonitor, ToSpawnd};
 use libcolibri::record::{Command, Ended, Entry, Record};
@@ -14,11 +13,12 @@ use serde_json::{json, Value};
 
 use crate::attempt::{step, Effect, Happened, Stage};
 use crate::board::failure::StopWhy;
+use crate::board::TaskTag;
 use crate::engine::{Answer, Engine, Out, Promise};
 use crate::event::{exit_value, of_record, proof, Event};
 use crate::glasspane::Pane;
 use crate::request::Refusal;
-use crate::store::{AttemptRow, EndRow, TaskRow};
+use crate::store::{AttemptRow, EndRow};
 
 /// The token of a run's first prompt: always the same, so that a monitor that has taken it knows
 /// it again after a restart. All other tokens are larger.
@@ -38,35 +38,6 @@ pub struct Waiting {
     client: Token,
     id: Option<Value>,
     until: Instant,
-}
-
-/// The task on the board that a run is an attempt at.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TaskTag {
-    /// Its number.
-    pub task: u64,
-    /// The claim by which the run holds it.
-    pub claim: u64,
-    /// Where it came from and answers go.
-    pub reply_to: Option<Value>,
-    /// What it may cost.
-    pub budget: Option<Budget>,
-    /// What attempts before this one have cost.
-    pub spent: Spent,
-}
-
-impl TaskTag {
-    /// Of a task that a run holds by a claim.
-    #[must_use]
-    pub fn new(t: &TaskRow, claim: u64) -> TaskTag {
-        TaskTag {
-            task: t.task,
-            claim,
-            reply_to: t.source.clone(),
-            budget: t.budget,
-            spent: t.spent,
-        }
-    }
 }
 
 /// A run that has not ended.

@@ -1,7 +1,8 @@
 //! A line on the public socket: refused in order, or a request within every limit.
 #![no_main]
 
-use colibrid::board::ask::{Ask, CreateTask, Intake, NEEDS_MAX};
+use colibrid::board::ask::{Ask, CreateTask, NEEDS_MAX};
+use colibrid::board::intake::Intake;
 use colibrid::board::telegram;
 use colibrid::request::{open, reply, Refusal, Request, DEPTH_MAX, LINE_MAX, LIST_MAX};
 use libcolibri::config::CAPABILITIES_MAX;

@@ -6,7 +6,8 @@ use libcolibri::sys;
 use mio::Token;
 use serde_json::{json, Value};
 
-use super::ask::{CancelTask, CreateTask, Intake};
+use super::ask::{CancelTask, CreateTask};
+use super::intake::Intake;
 use super::lifecycle::Status;
 use super::moves::Actor;
 use super::serve::db;

@@ -10,9 +10,9 @@ use super::ask::CreateTask;
 use super::fit::{choose, fits, holds, join, Free};
 use super::lifecycle::Happened;
 use super::moves::Actor;
+use super::tag::TaskTag;
 use super::REST;
 use crate::engine::Engine;
-use crate::runs::TaskTag;
 use crate::store::{DbResult, NewClaim};
 
 /// How many runs are alive: of the suite, of each profile, of each agent.

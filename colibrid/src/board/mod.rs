@@ -19,15 +19,18 @@ mod chat;
 pub mod dispatch;
 pub mod failure;
 pub mod fit;
+pub mod intake;
 pub mod lifecycle;
 mod moves;
 mod serve;
 mod staff;
+mod tag;
 pub mod telegram;
 mod views;
 mod why;
 
 pub use moves::Actor;
+pub use tag::TaskTag;
 
 use std::time::{Duration, Instant};
 

@@ -7,10 +7,11 @@ use serde_json::{json, Value};
 
 use super::failure::{of_run, RunEnd, StopWhy};
 use super::lifecycle::{delay_ms, step, Class, Happened, Policy, Status};
+use super::tag::TaskTag;
 use crate::engine::Engine;
 use crate::event::{exit_of, exit_value, or_null, usage, Event, TASK};
 use crate::glasspane::Pane;
-use crate::runs::{Live, TaskTag};
+use crate::runs::Live;
 use crate::store::{ClaimRow, DbResult, LogRow, TaskRow};
 use crate::views::stored_pane;
 
