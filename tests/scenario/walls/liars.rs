@@ -1,81 +1,24 @@
 //! A daemon of the suite that has been taken over and says what it must not: its peer ends, with a
 //! word in the log, and nothing that it asked for is done.
 
-use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
-use colibri_tests::daemon::{end_of, run, Daemon};
-use colibri_tests::suite::{is_root, program, Scratch, Setup, SCHEDD};
+use colibri_tests::daemon::{end_of, run};
+use colibri_tests::suite::{is_root, program, SCHEDD};
 use colibri_tests::wait::LONG;
 use libcolibri::chan;
 use libcolibri::msg::{FromSchedd, FromSpawnd, Proven, RunKey, ToSchedd};
 use libcolibri::state::{Accounting, Container};
-use libcolibri::wire::{self, Wire};
 
-fn frame<M: Wire>(m: &M) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    wire::encode(m, &mut bytes);
-    bytes
-}
-
-/// The same frame with one byte of its header changed: 0..4 length, 4 kind, 6 version, 7 flags.
-fn bent(good: &[u8], at: usize, to: u8) -> Vec<u8> {
-    let mut bytes = good.to_vec();
-    bytes[at] = to;
-    bytes
-}
-
-/// Everything that is wrong with bytes in any direction, made of a good message.
-fn garbage(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    vec![
-        ("text", b"GET / HTTP/1.0\r\n\r\n".to_vec()),
-        ("zeroes", vec![0; 64]),
-        ("ones", vec![0xff; 64]),
-        ("an announced gigabyte", bent(good, 3, 0x40)),
-        ("an unknown kind", bent(good, 4, 0xee)),
-        ("another version", bent(good, 6, wire::VERSION + 1)),
-        ("a flag without a meaning", bent(good, 7, 0x80)),
-        (
-            "a descriptor that does not come",
-            bent(good, 7, wire::FLAG_FD),
-        ),
-    ]
-}
-
-/// A copy of the suite's programs in which `name` is a script that says `bytes` on its channel and
-/// then holds still.
-fn suite_with(name: &str, bytes: &[u8]) -> Daemon {
-    let scratch = Scratch::new();
-    let mut colibrid = None;
-    for real in ["colibrid", "colibri-spawnd", "colibri-schedd"] {
-        if real == "colibrid" {
-            colibrid = Some(scratch.copy(&program(real)));
-        } else if real != name {
-            let _ = scratch.copy(&program(real));
-        }
-    }
-    let said = scratch.path().join("said");
-    fs::write(&said, bytes).expect("what it says");
-    let liar = scratch.path().join("bin").join(name);
-    let script = format!(
-        "#!/bin/sh\ncat {} >&3\ncat <&3 >/dev/null\n",
-        said.display()
-    );
-    fs::write(&liar, script).expect("the liar");
-    fs::set_permissions(&liar, Permissions::from_mode(0o755)).expect("executable");
-    let mut daemon = Daemon::prepare(scratch, &Setup::default());
-    daemon.program = colibrid.expect("copied");
-    daemon
-}
+use crate::stage::{bent, frame, garbage, suite_that_says};
 
 /// Starts a suite with that liar in it; it must not come up, and must say why.
 #[track_caller]
 fn is_not_believed(name: &str, what: &str, bytes: &[u8]) {
-    let daemon = suite_with(name, bytes);
+    let daemon = suite_that_says(name, bytes);
     let ran = run(&mut daemon.command(&["-d"]));
     assert_eq!(ran.code, Some(1), "{name}, {what}: {}", ran.said);
     let told = ran.said.contains(&format!("lost {name}"))
@@ -138,7 +81,7 @@ fn what_is_said_of_no_run_changes_nothing() {
         proven: Proven::Empty,
     });
     // It never says Ready, so the suite does not come up; what it said before is no reason.
-    let daemon = suite_with("colibri-spawnd", &released);
+    let daemon = suite_that_says("colibri-spawnd", &released);
     let mut child = daemon
         .command(&["-d"])
         .stdin(Stdio::null())

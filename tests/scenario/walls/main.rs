@@ -1,6 +1,7 @@
 //! The walls between the processes: what each may hold, and what happens when one of them says
 //! something that it must not.
 
+mod ends;
 #[cfg(target_os = "linux")]
 mod false_time;
 mod forged;
@@ -9,3 +10,4 @@ mod holdings;
 mod keeper;
 mod liars;
 mod signals;
+mod stage;
