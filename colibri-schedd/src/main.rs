@@ -1,7 +1,7 @@
 //! colibri-schedd: time. See colibri-schedd(8).
 //!
-//! It is started by colibrid with its channel on descriptor 3 and the suite's lock on 4. It opens
-//! the directory of the time zones, confines itself, says Ready and keeps time.
+//! It is started by colibrid with its channel on descriptor 3. It opens the directory of the time
+//! zones, confines itself, says Ready and keeps time.
 
 mod args;
 mod colibrid;
@@ -44,9 +44,7 @@ fn run() -> Result<()> {
     };
     // Without syslogd there is nobody to tell, and no reason not to keep time.
     let _ = log::init("colibri-schedd", target, args.verbose);
-    let what = "use the descriptors that colibrid passes";
-    let channel = sys::inherit(3).or_fatal(what)?;
-    let lock = sys::inherit(4).or_fatal(what)?;
+    let channel = sys::inherit(3).or_fatal("use the channel that colibrid passes")?;
     std::env::set_current_dir("/").or_fatal("go to /")?;
     let directory = open_zones(&args.zones);
     if let Some((uid, gid)) = args.ids {
@@ -56,7 +54,7 @@ fn run() -> Result<()> {
     sys::no_new_privs().or_fatal("give up new privileges")?;
     sys::not_traceable().or_fatal("forbid tracing")?;
     let colibrid = Colibrid::new(channel)?;
-    let confined = colibrid.confine(&lock, directory.as_ref().map(AsFd::as_fd))?;
+    let confined = colibrid.confine(directory.as_ref().map(AsFd::as_fd))?;
     info!("{}", confined.report());
     let zones = match directory {
         Some(directory) => below(directory),

@@ -24,6 +24,7 @@ use crate::notes::Note;
 use crate::outside;
 use crate::reap::{Child, Children};
 use crate::release::{Monitor, Progress, Release};
+use crate::schedd::Schedd;
 use crate::survey::survey;
 use crate::table::Table;
 
@@ -79,6 +80,7 @@ pub struct Spawnd {
     table: Table,
     /// This program, for the monitors.
     program: OwnedFd,
+    schedd: Option<Schedd>,
     phase: Phase,
     children: Children,
     monitors: HashMap<RunKey, Monitor>,
@@ -86,17 +88,23 @@ pub struct Spawnd {
 }
 
 impl Spawnd {
-    /// Takes over the channel to colibrid.
+    /// Takes over the channel to colibrid, and what is to go with it.
     ///
     /// # Errors
     /// When the system has no descriptors left.
-    pub fn new(channel: OwnedFd, table: Table, program: OwnedFd) -> Result<Spawnd> {
+    pub fn new(
+        channel: OwnedFd,
+        table: Table,
+        program: OwnedFd,
+        schedd: Option<Schedd>,
+    ) -> Result<Spawnd> {
         let adopts = table.container == Container::Reaper;
         Ok(Spawnd {
             chan: Chan::new(channel),
             table,
             // Above all numbers that the launcher rearranges.
             program: launch::aside(program).or_fatal("keep this program open")?,
+            schedd,
             phase: Phase::Setup,
             children: Children::new(adopts).or_fatal("listen for signals")?,
             monitors: HashMap::new(),
@@ -110,7 +118,11 @@ impl Spawnd {
     /// Whatever colibrid says that it must not.
     pub fn serve(mut self) -> Result<()> {
         match self.converse() {
-            Err(Stop::Gone) => Ok(()),
+            Err(Stop::Gone) => {
+                self.schedd.iter().for_each(Schedd::kill);
+                Ok(())
+            }
+            // Then colibrid is there and has to learn whose fault it is.
             Err(Stop::Fatal(f)) => Err(f),
             Ok(never) => match never {},
         }

@@ -15,6 +15,7 @@ mod outside;
 mod reap;
 mod release;
 mod remove;
+mod schedd;
 mod steps;
 mod survey;
 mod table;
@@ -73,6 +74,7 @@ fn spawnd(options: &Options) -> Result<()> {
         sys::set_nice(-5).or_fatal("raise the priority")?;
         sys::not_traceable().or_fatal("forbid debuggers")?;
     }
+    let schedd = options.schedd.and_then(schedd::Schedd::find);
     // Ready, and the loop.
-    colibrid::Spawnd::new(channel, table, program)?.serve()
+    colibrid::Spawnd::new(channel, table, program, schedd)?.serve()
 }

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use colibri_tests::daemon::{end_of, run, Daemon};
-use colibri_tests::procs::{alive, gone, signal};
+use colibri_tests::procs::{alive, gone, signal, users_of};
 use colibri_tests::wait::LONG;
 use libcolibri::msg::FromSchedd;
 use nix::sys::signal::Signal;
@@ -110,4 +110,42 @@ fn only_spawnd_can_refuse_the_config_and_only_at_the_start() {
         let word = format!("lost child: {name} exited with {code}\n");
         assert!(ran.said.ends_with(&word), "{name}, {code}: {}", ran.said);
     }
+}
+
+/// What the liar in a suite does of all this is nothing: it does not even see that colibrid goes.
+#[test]
+fn one_that_does_not_go_is_made_to_go() {
+    let (daemon, _pipe) = started();
+    // Killed, then asked to end: each time nothing is left of it, and the next suite starts.
+    let before = daemon.parts();
+    signal(before.colibrid, Signal::SIGKILL);
+    for pid in before.all() {
+        assert!(gone(pid, LONG), "{pid} of {before:?} lives");
+    }
+    for _ in 0..2 {
+        let keeper = daemon.pid().expect("the keeper");
+        let parts = daemon.parts();
+        signal(keeper, Signal::SIGTERM);
+        for pid in parts.all().into_iter().chain([keeper]) {
+            assert!(gone(pid, LONG), "{pid} of {parts:?} lives");
+        }
+        assert_eq!(users_of(daemon.dir()), [0; 0]);
+        assert!(!daemon.socket().exists() && !daemon.pid_file().exists());
+        let ran = daemon.launch();
+        assert_eq!(ran.code, Some(0), "{}", ran.said);
+    }
+}
+
+/// With spawnd nobody is left who could kill it. It holds nothing that the next suite needs.
+#[test]
+fn one_that_is_left_is_in_nobodys_way() {
+    let (daemon, _pipe) = started();
+    let before = daemon.parts();
+    signal(before.spawnd, Signal::SIGKILL);
+    for pid in [before.spawnd, before.colibrid] {
+        assert!(gone(pid, LONG), "{pid} of {before:?} lives");
+    }
+    assert_ne!(daemon.parts().schedd, before.schedd);
+    assert!(alive(before.schedd), "the test needs one that stays");
+    signal(before.schedd, Signal::SIGKILL);
 }

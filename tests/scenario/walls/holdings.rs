@@ -152,7 +152,6 @@ fn every_process_holds_what_its_table_names_and_nothing_else() {
         }
         let schedd = holds(parts.schedd, &policy::SCHEDD);
         one(&schedd, "poll");
-        one(&schedd, "lock");
         one(&schedd, "zones");
         // Its channel, and perhaps the one to syslogd.
         assert!(schedd["signals"] <= 2, "{schedd:?}");

@@ -120,9 +120,7 @@ fn schedd() -> (UnixStream, Child) {
     };
     command
         .arg("-c")
-        .arg(format!(
-            "exec 3<&0 4</dev/null 0</dev/null; exec \"$0\" -d {user}"
-        ))
+        .arg(format!("exec 3<&0 0</dev/null; exec \"$0\" -d {user}"))
         .arg(program("colibri-schedd"))
         .stdin(theirs)
         .stdout(Stdio::null())
