@@ -2,7 +2,6 @@
 //! word in the log, and nothing that it asked for is done.
 
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
@@ -12,65 +11,66 @@ use colibri_tests::wait::LONG;
 use libcolibri::chan;
 use libcolibri::msg::{FromSchedd, FromSpawnd, Proven, RunKey, ToSchedd};
 use libcolibri::state::{Accounting, Container};
+use libcolibri::wire::WireError;
 
-use crate::stage::{bent, frame, garbage, suite_that_says};
+use crate::stage::{frame, garbage, out_of_turn, suite_that_says};
 
 /// Starts a suite with that liar in it; it must not come up, and must say why.
 #[track_caller]
-fn is_not_believed(name: &str, what: &str, bytes: &[u8]) {
+fn is_not_believed(name: &str, what: &str, bytes: &[u8], why: &str) {
     let daemon = suite_that_says(name, bytes);
     let ran = run(&mut daemon.command(&["-d"]));
     assert_eq!(ran.code, Some(1), "{name}, {what}: {}", ran.said);
-    let told = ran.said.contains(&format!("lost {name}"))
-        || ran
-            .said
-            .contains(&format!("{name} said something out of turn"))
-        || ran.said.contains("read another one");
-    assert!(told, "{name}, {what}: {}", ran.said);
-    assert!(
-        !ran.said.contains("panicked"),
-        "{name}, {what}: {}",
-        ran.said
-    );
+    let line = format!("\ncolibrid: {why}\n");
+    assert!(ran.said.contains(&line), "{name}, {what}: {}", ran.said);
 }
 
 const KEY: RunKey = RunKey { run: 1, attempt: 1 };
 
 #[test]
 fn colibrid_does_not_believe_a_false_schedd() {
-    let ready = frame(&FromSchedd::Ready);
-    for (what, bytes) in garbage(&ready) {
-        is_not_believed("colibri-schedd", what, &bytes);
+    let name = "colibri-schedd";
+    for (what, bytes, why) in garbage(&FromSchedd::Ready) {
+        is_not_believed(name, what, &bytes, &format!("lost {name}: {why}"));
     }
-    let pong = frame(&FromSchedd::Pong { token: 1 });
-    is_not_believed("colibri-schedd", "an answer to nothing", &pong);
-    let twice = [ready.clone(), ready.clone()].concat();
-    is_not_believed("colibri-schedd", "ready twice", &twice);
-    let wrong = frame(&FromSchedd::Pong { token: 7 });
-    is_not_believed("colibri-schedd", "another answer", &[ready, wrong].concat());
+    let ready = frame(&FromSchedd::Ready);
+    let pong = |token| frame(&FromSchedd::Pong { token });
+    for (what, bytes) in [
+        ("an answer to nothing", pong(1)),
+        ("ready twice", ready.repeat(2)),
+        ("another answer", [ready, pong(7)].concat()),
+    ] {
+        is_not_believed(name, what, &bytes, &out_of_turn(name));
+    }
 }
 
 #[test]
 fn colibrid_does_not_believe_a_false_spawnd() {
-    let ready = frame(&FromSpawnd::Ready {
+    let name = "colibri-spawnd";
+    let ready = FromSpawnd::Ready {
         generation: 0,
         profiles: 0,
         container: Container::Reaper,
         accounting: Accounting::Absent,
-    });
-    for (what, bytes) in garbage(&ready) {
-        is_not_believed("colibri-spawnd", what, &bytes);
+    };
+    for (what, bytes, why) in garbage(&ready) {
+        is_not_believed(name, what, &bytes, &format!("lost {name}: {why}"));
     }
-    is_not_believed("colibri-spawnd", "another config", &ready);
+    let why = "the config changed while starting: colibri-spawnd read another one";
+    is_not_believed(name, "another config", &frame(&ready), why);
     let started = frame(&FromSpawnd::Started {
         key: KEY,
         monitor: 1,
     });
-    is_not_believed("colibri-spawnd", "a monitor without its channel", &started);
-    let unasked = frame(&FromSpawnd::NoWatchdog { errno: 2 });
-    is_not_believed("colibri-spawnd", "a watchdog that nobody wanted", &unasked);
-    let unasked = frame(&FromSpawnd::Hostd { errno: 0 });
-    is_not_believed("colibri-spawnd", "a word on hostd to nobody", &unasked);
+    let why = format!("lost {name}: {}", WireError::Flags(0));
+    is_not_believed(name, "a monitor without its channel", &started, &why);
+    for (what, unasked) in [
+        ("no watchdog", FromSpawnd::NoWatchdog { errno: 2 }),
+        ("a word on hostd", FromSpawnd::Hostd { errno: 0 }),
+        ("the end of a survey", FromSpawnd::Surveyed { token: 1 }),
+    ] {
+        is_not_believed(name, what, &frame(&unasked), &out_of_turn(name));
+    }
 }
 
 /// A suite goes on when spawnd speaks of runs that there are not: the attempt is a fence.
@@ -135,44 +135,64 @@ fn schedd() -> (UnixStream, Child) {
     (stream, child)
 }
 
+/// The code with which it ends, and what it has said.
+fn ending(mut child: Child) -> (Option<i32>, String) {
+    let code = end_of(&mut child);
+    let mut said = String::new();
+    let errors = child.stderr.as_mut().expect("piped");
+    errors.read_to_string(&mut said).expect("text");
+    (code, said)
+}
+
+#[track_caller]
+fn ends_for(child: Child, what: &str, why: &str) {
+    let (code, said) = ending(child);
+    assert_eq!(code, Some(1), "{what}: {said}");
+    let line = format!("colibri-schedd: error: lost colibrid: {why}\n");
+    assert!(said.ends_with(&line), "{what}: {said}");
+}
+
 #[test]
 fn schedd_ends_when_colibrid_sends_garbage() {
-    let ping = frame(&ToSchedd::Ping { token: 9 });
-    let cut = ping[..ping.len() - 1].to_vec();
-    let mut wrong = garbage(&ping);
-    let long = [&bent(&ping, 0, ping[0] + 1)[..], &[0]].concat();
-    wrong.push(("a byte too many", long));
-    for (what, bytes) in wrong {
-        let (mut stream, mut child) = schedd();
+    let ping = ToSchedd::Ping { token: 9 };
+    for (what, bytes, why) in garbage(&ping) {
+        let (mut stream, child) = schedd();
         // It answers while it is asked properly.
-        stream.write_all(&ping).expect("asked");
+        stream.write_all(&frame(&ping)).expect("asked");
         let mut pong = vec![0; frame(&FromSchedd::Pong { token: 9 }).len()];
         stream.read_exact(&mut pong).expect("Pong");
         stream.write_all(&bytes).expect("said");
-        assert_eq!(end_of(&mut child), Some(1), "{what}");
+        ends_for(child, what, &why.to_string());
     }
-    // Half a message and then nothing is the end of colibrid, not an error of schedd's.
-    let (mut stream, mut child) = schedd();
-    stream.write_all(&cut).expect("said");
+}
+
+#[test]
+fn half_a_message_and_then_nothing_is_the_end_of_colibrid() {
+    let ping = frame(&ToSchedd::Ping { token: 9 });
+    let (mut stream, child) = schedd();
+    stream.write_all(&ping[..ping.len() - 1]).expect("said");
     drop(stream);
-    let code = end_of(&mut child);
-    assert!(matches!(code, Some(0 | 1)), "{code:?}");
+    let (code, said) = ending(child);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("error"), "{said}");
 }
 
 #[test]
 fn schedd_takes_no_descriptor() {
     use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags};
     use std::os::fd::AsRawFd;
-    let (stream, mut child) = schedd();
-    let ping = frame(&ToSchedd::Ping { token: 9 });
-    let fds = [stream.as_fd().as_raw_fd()];
-    sendmsg::<()>(
-        stream.as_raw_fd(),
-        &[std::io::IoSlice::new(&ping)],
-        &[ControlMessage::ScmRights(&fds)],
-        MsgFlags::empty(),
-        None,
-    )
-    .expect("sent");
-    assert_eq!(end_of(&mut child), Some(1));
+    for count in [1, 3] {
+        let (stream, child) = schedd();
+        let ping = frame(&ToSchedd::Ping { token: 9 });
+        let fds = vec![stream.as_raw_fd(); count];
+        sendmsg::<()>(
+            stream.as_raw_fd(),
+            &[std::io::IoSlice::new(&ping)],
+            &[ControlMessage::ScmRights(&fds)],
+            MsgFlags::empty(),
+            None,
+        )
+        .expect("sent");
+        ends_for(child, "a descriptor", "unexpected descriptor");
+    }
 }

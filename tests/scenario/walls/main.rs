@@ -7,6 +7,7 @@ mod false_time;
 mod forged;
 #[cfg(target_os = "linux")]
 mod holdings;
+mod injected;
 mod keeper;
 mod liars;
 mod signals;
