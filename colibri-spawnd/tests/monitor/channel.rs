@@ -130,6 +130,50 @@ pub fn garbage() {
         (&stream).write_all(bytes).expect("write");
         wait_closed(&stream);
     }
+    // Half of a Resume, and then nothing.
+    let stream = std::os::unix::net::UnixStream::connect(&rig.socket).expect("connect");
+    (&stream)
+        .write_all(&frame(8, 1, version)[..15])
+        .expect("write");
+    stream.shutdown(std::net::Shutdown::Write).expect("shut");
+    wait_closed(&stream);
+    rig.reconnect();
+    rig.resume(0);
+    rig.send(&ToMonitor::Stop);
+    rig.ended();
+    rig.gone();
+}
+
+/// Descriptors that nobody announced end the connection, and are closed.
+pub fn stray_descriptors() {
+    use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags};
+    use std::os::fd::{AsFd, AsRawFd};
+    let mut rig = Rig::start(&Spec {
+        script: "cat",
+        ..SPEC
+    });
+    rig.chan = None;
+    let mut resume = Vec::new();
+    libcolibri::wire::encode(&ToMonitor::Resume { from_seq: 0 }, &mut resume);
+    for count in [1, 2, 3, 253] {
+        let stream = std::os::unix::net::UnixStream::connect(&rig.socket).expect("connect");
+        let (mut here, there) = std::io::pipe().expect("pipe");
+        let fds = vec![there.as_raw_fd(); count];
+        sendmsg::<()>(
+            stream.as_raw_fd(),
+            &[std::io::IoSlice::new(&resume)],
+            &[ControlMessage::ScmRights(&fds)],
+            MsgFlags::empty(),
+            None,
+        )
+        .expect("sent");
+        drop(there);
+        wait_closed(&stream);
+        // Its end shows that nobody has the other end any more.
+        rig::readable(here.as_fd());
+        let got = std::io::Read::read(&mut here, &mut [0; 8]);
+        assert!(matches!(got, Ok(0)), "{count}: {got:?}");
+    }
     rig.reconnect();
     rig.resume(0);
     rig.send(&ToMonitor::Stop);
