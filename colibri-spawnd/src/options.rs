@@ -66,6 +66,15 @@ pub fn parse(words: Vec<OsString>) -> Result<Role> {
     Ok(Role::Spawnd(options))
 }
 
+/// Says which version this is.
+///
+/// # Errors
+/// Never: it has the form of what else this program may do.
+pub fn say_version() -> Result<()> {
+    println!("colibri-spawnd {}", env!("CARGO_PKG_VERSION"));
+    Ok(())
+}
+
 /// The number of a process, of one and not of many.
 fn pid(word: Option<OsString>) -> Option<i32> {
     let pid = word?.to_str()?.parse().ok()?;

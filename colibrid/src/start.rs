@@ -205,12 +205,7 @@ pub fn prepare(args: &Args, config: &Config, names: &Names) -> Result<Ground> {
 }
 
 fn start_log(args: &Args) {
-    let target = if args.foreground {
-        Target::Stderr
-    } else {
-        Target::Syslog
-    };
-    if log::init("colibrid", target, args.verbose).is_err() {
+    if log::init("colibrid", Target::of(args.foreground), args.verbose).is_err() {
         // No syslogd is no reason not to run; stderr goes to the starting command at least.
         let _ = log::init("colibrid", Target::Stderr, args.verbose);
         warn!("cannot reach syslogd: logging to stderr");
