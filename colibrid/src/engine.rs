@@ -128,6 +128,8 @@ pub struct Engine {
     pub(crate) last_command: u64,
     pub(crate) started_ms: u64,
     pub(crate) kept: bool,
+    /// There was no syslogd, and once the starting command has gone nobody reads stderr.
+    pub(crate) unheard: bool,
     pub(crate) mechanism: &'static str,
     pub(crate) ending: bool,
     pub(crate) ready: bool,
@@ -193,6 +195,7 @@ impl Engine {
             last_command: sys::wall_ms() << 20,
             started_ms: sys::wall_ms(),
             kept,
+            unheard: kept && log::is_to_stderr(),
             mechanism: "none",
             ending: false,
             ready: false,
