@@ -181,8 +181,8 @@ impl Spawnd {
             self.chan.flush()?;
             self.hear()?;
             self.reap()?;
-            if let (true, Ok(fd)) = (log::is_lost(), log::connection()) {
-                log::replace(fd);
+            if log::is_lost() {
+                log::connection().into_iter().for_each(log::replace);
             }
             let deadline = self.advance()?;
             match self.poll.poll(&mut events, timeout(deadline)) {
