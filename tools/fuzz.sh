@@ -4,7 +4,7 @@
 #
 #   tools/fuzz.sh [TARGET…]      these targets only
 #
-# fuzz/seeds/TARGET holds inputs to start from and fuzz/dict/TARGET words of the format in libFuzzer's
+# fuzz/seeds/TARGET holds inputs to start from, of the binary formats such are made here, and fuzz/dict/TARGET words of the format in libFuzzer's
 # syntax (comparisons of whole strings do not give them away); both may be absent. What is found
 # interesting is kept in fuzz/corpus/TARGET, an input that crashes in fuzz/artifacts/TARGET; to replay
 # one, run the target in fuzz/target/HOST/release with the file as its argument.
@@ -21,6 +21,8 @@ flags='--cfg fuzzing -Cdebug-assertions=yes -Coverflow-checks=yes
 	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares'
 # --target keeps these flags from build scripts, which could not be linked with them.
 RUSTFLAGS=$(echo $flags) $cargo build --release --bins --target "$host" --target-dir target
+
+$cargo run --quiet --example seeds --target-dir target -- corpus
 
 [ $# -gt 0 ] || set -- $($cargo metadata --no-deps --format-version 1 |
 	tr '{' '\n' | sed -n 's/^"kind":\["bin"\].*"name":"\([^"]*\)".*/\1/p')

@@ -8,6 +8,7 @@
 #
 #   COLIBRI_BIN_DIR    the suite's binaries and the recorded-stream player, debug build
 #   COLIBRI_FIXTURES   tests/fixtures
+#   COLIBRI_PI_TRACES  a whole set of recorded streams, if one is found as pi-traces near the tree
 #   COLIBRI_PI_ENV     only with --user: the file that tools/get-pi.sh wrote
 #
 # Root's tests start agents as other users, who can often not reach a tree below /root. So whenever
@@ -24,6 +25,9 @@ mkdir -p "${CARGO_TARGET_DIR:-target}"
 CARGO_TARGET_DIR=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 export CARGO_TARGET_DIR
 debug=$CARGO_TARGET_DIR/debug
+for traces in "$PWD"/../pi-traces "$PWD"/../*/pi-traces; do
+	[ -n "${COLIBRI_PI_TRACES:-}" ] || [ ! -r "$traces/expected.tsv" ] || export COLIBRI_PI_TRACES="$traces"
+done
 
 $cargo build --workspace --all-targets
 

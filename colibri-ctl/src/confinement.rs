@@ -101,6 +101,34 @@ pub const TOP: Confinement = Confinement {
     capability_mode: true,
 };
 
+/// The table of `colibri-ctl fold`, which unpacks and reads what an agent wrote.
+pub const FOLD: Confinement = Confinement {
+    process: "colibri-ctl fold",
+    roles: &[
+        Role {
+            name: "recording",
+            rights: &[Read, Fstat],
+            why: "the recorded stream",
+        },
+        Role {
+            name: "input",
+            rights: &[],
+            why: "standard input; when it is the recording, that is a copy of it",
+        },
+        Role {
+            name: "output",
+            rights: &[Write, Event, Fstat],
+            why: "results and messages",
+        },
+    ],
+    calls: &[Calls {
+        group: CallGroup::Base,
+        why: "every process",
+    }],
+    limits: CTL.limits,
+    capability_mode: true,
+};
+
 const fn limit(resource: Resource, why: &'static str) -> Limit {
     let value = 0;
     Limit {
@@ -138,19 +166,31 @@ pub fn enter_top(colibrid: BorrowedFd<'_>, guard: &[BorrowedFd<'_>]) -> Result<(
     }
 }
 
+/// Confines `fold` to its recording and its standard streams.
+///
+/// # Errors
+/// A process that cannot be confined must not go on.
+pub fn enter_fold(recording: BorrowedFd<'_>) -> Result<()> {
+    enter_with(&FOLD, (recording, "recording"))
+}
+
 /// Confines this process to its connection and its standard streams, for good, and tries that it holds.
 ///
 /// # Errors
 /// A process that cannot be confined must not go on.
 pub fn enter(colibrid: &UnixStream) -> Result<()> {
+    enter_with(&CTL, (colibrid.as_fd(), "colibrid"))
+}
+
+fn enter_with(table: &Confinement, own: (BorrowedFd<'_>, &'static str)) -> Result<()> {
     let (input, output, messages) = (io::stdin(), io::stdout(), io::stderr());
     let held = [
-        (colibrid.as_fd(), "colibrid"),
+        own,
         (input.as_fd(), "input"),
         (output.as_fd(), "output"),
         (messages.as_fd(), "output"),
     ];
-    match confine(&CTL, &held) {
+    match confine(table, &held) {
         Ok(_) => Ok(()),
         Err(e) => Err(Fatal::new(e.to_string())),
     }
@@ -163,7 +203,7 @@ mod tests {
     #[test]
     fn the_table_gives_nothing_away() {
         // Whether it holds is tried by confine() itself at every start, so by every other test.
-        for role in CTL.roles.iter().chain(TOP.roles) {
+        for role in CTL.roles.iter().chain(TOP.roles).chain(FOLD.roles) {
             assert!(!role.why.is_empty());
             let allowed = [Read, Write, Event, Fstat];
             assert!(role.rights.iter().all(|r| allowed.contains(r)));
@@ -174,5 +214,6 @@ mod tests {
         };
         assert_eq!(readers(&CTL), ["colibrid"]);
         assert_eq!(readers(&TOP), ["colibrid", "guard", "keys"]);
+        assert_eq!(readers(&FOLD), ["recording"]);
     }
 }

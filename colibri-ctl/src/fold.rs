@@ -1,20 +1,28 @@
 //! `colibri-ctl fold`: what a recorded Pi stream says about the agent, without any daemon.
 
 use flate2::read::MultiGzDecoder;
+use libcolibri::error::reason;
 use libcolibri::pi::{Fold, Input, Options, Parser};
 use libcolibri::record::Record;
 use libcolibri::state::{Exit, Phase, State};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::fd::AsFd;
 
 /// Arguments of `fold`.
 #[derive(Debug, clap::Args)]
 pub struct FoldArgs {
     /// The exit code Pi ended with (a negative number is a signal); 0 if neither this nor --signal is given
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(
+        long, value_name = "N", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(i32).range(-128..=255)
+    )]
     exit: Option<i32>,
     /// The signal that killed Pi
-    #[arg(long, value_name = "N", conflicts_with = "exit")]
+    #[arg(
+        long, value_name = "N", conflicts_with = "exit",
+        value_parser = clap::value_parser!(i32).range(1..=128)
+    )]
     signal: Option<i32>,
     /// The end was asked for
     #[arg(long)]
@@ -33,33 +41,63 @@ struct Transition {
     reason: String,
 }
 
+impl FoldArgs {
+    /// What the recording is called in messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self.file.as_str() {
+            "-" => "standard input",
+            name => name,
+        }
+    }
+
+    /// Opens the recording. Nothing of it is read.
+    ///
+    /// # Errors
+    /// The system's, in a sentence.
+    pub fn open(&self) -> Result<File, String> {
+        let file = match self.file.as_str() {
+            "-" => std::io::stdin()
+                .as_fd()
+                .try_clone_to_owned()
+                .map(File::from),
+            name => File::open(name),
+        };
+        file.map_err(|e| format!("cannot open {}: {}", self.name(), reason(&e)))
+    }
+}
+
 /// Folds the recording and prints every transition and, last, the final state. Without `--exit` and
 /// `--signal` the process is taken to have exited with 0. With `json` each transition is an object
 /// with `seq`, `line` (of the stream, from 1), `state`, `phase` and `reason`, and the last line is
-/// `{"final":{"state","reason"}}`.
+/// `{"final":{"state","reason"}}`. Returns whether the recording was whole: a packed one that ends too
+/// early is folded as far as it goes.
 ///
 /// # Errors
 /// The file cannot be read, or `out` cannot be written.
-pub fn run(args: &FoldArgs, json: bool, out: &mut impl Write) -> Result<(), String> {
-    let name = match args.file.as_str() {
-        "-" => "standard input",
-        name => name,
-    };
-    let fail = |e: std::io::Error| format!("cannot read {name}: {e}");
+pub fn run(
+    args: &FoldArgs,
+    recording: File,
+    json: bool,
+    out: &mut impl Write,
+) -> Result<bool, String> {
+    let fail = |e: std::io::Error| format!("cannot read {}: {}", args.name(), reason(&e));
     let exit = match (args.exit, args.signal) {
         (_, Some(signal)) => Exit::Signal(signal),
         (Some(code), None) if code < 0 => Exit::Signal(code.saturating_neg()),
         (code, None) => Exit::Code(code.unwrap_or(0)),
     };
     let mut printer = Printer::new(json, out);
-    let mut input = open(&args.file).map_err(fail)?;
+    let mut input = unpacked(recording).map_err(fail)?;
     let mut fold = Fold::new(Options::default());
     let mut parser = Parser::new();
-    loop {
-        let chunk = input.fill_buf().map_err(fail)?;
-        if chunk.is_empty() {
-            break;
-        }
+    let whole = loop {
+        let chunk = match input.fill_buf() {
+            Ok([]) => break true,
+            Ok(chunk) => chunk,
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => break false,
+            Err(e) => return Err(fail(e)),
+        };
         // Line by line, so that each transition knows its line.
         let len = chunk.len();
         for part in chunk.split_inclusive(|&b| b == b'\n') {
@@ -68,7 +106,7 @@ pub fn run(args: &FoldArgs, json: bool, out: &mut impl Write) -> Result<(), Stri
             printer.take(&mut fold, events, parser.lines())?;
         }
         input.consume(len);
-    }
+    };
     let mut events = Vec::new();
     parser.finish(&mut |event| events.push(event));
     printer.take(&mut fold, events, parser.lines())?;
@@ -76,15 +114,12 @@ pub fn run(args: &FoldArgs, json: bool, out: &mut impl Write) -> Result<(), Stri
     let asked = args.asked;
     fold.step(Input::Exit { exit, asked }, 0, &mut records);
     printer.print(records, parser.lines())?;
-    printer.last(&fold, &parser)
+    printer.last(&fold, &parser)?;
+    Ok(whole)
 }
 
-/// A reader of the plain bytes of `name`, unpacked if they begin like gzip.
-fn open(name: &str) -> std::io::Result<Box<dyn BufRead>> {
-    let file: Box<dyn Read> = match name {
-        "-" => Box::new(std::io::stdin()),
-        _ => Box::new(File::open(name)?),
-    };
+/// A reader of the plain bytes of a recording, unpacked if they begin like gzip.
+fn unpacked(file: File) -> std::io::Result<Box<dyn BufRead>> {
     let mut plain = BufReader::with_capacity(64 * 1024, file);
     if plain.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
         let unpacked = MultiGzDecoder::new(plain);

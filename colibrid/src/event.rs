@@ -95,6 +95,7 @@ pub fn of_record(record: &Record) -> Option<(&'static str, Value)> {
             json!({"container": container.as_str(), "monitor": monitor}),
         ),
         Record::Launched { pid } => ("launched", json!({ "pid": pid })),
+        Record::Session { id, cwd } if cwd.is_empty() => ("session", json!({ "id": id })),
         Record::Session { id, cwd } => ("session", json!({"id": id, "cwd": cwd})),
         Record::Usage(u) => ("usage", usage(u)),
         Record::Asked(d) => ("asked", dialog(d)),

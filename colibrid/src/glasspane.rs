@@ -45,7 +45,7 @@ pub struct Pane {
     pub last_event_ms: u64,
     /// Pi's session.
     pub session: Option<String>,
-    /// Working directory as Pi sees it.
+    /// Working directory: the profile's, or what Pi says it is.
     pub cwd: Option<String>,
     /// Quiet longer than the profile allows.
     pub stalled: bool,
@@ -152,7 +152,9 @@ impl Pane {
             } => self.set(*state, *phase, reason, *until_ms, entry.at_ms),
             Record::Session { id, cwd } => {
                 self.session = Some(id.clone());
-                self.cwd = Some(cwd.clone());
+                if !cwd.is_empty() {
+                    self.cwd = Some(cwd.clone());
+                }
             }
             Record::Usage(u) => self.usage = *u,
             Record::Asked(d) if self.dialogs.len() < DIALOGS_MAX => self.dialogs.push(d.into()),

@@ -300,6 +300,7 @@ impl Engine {
         let nobody = RunKey { run: 0, attempt: 0 };
         let mut pane = Pane::new(nobody, agent, &profile.name, now);
         pane.stays = profile.on_settled == OnSettled::Stay;
+        pane.cwd = Some(profile.cwd.display().to_string());
         let (run, attempt) = self.store.accept(&NewRun {
             profile: &pane.profile,
             agent: &pane.agent,
@@ -311,7 +312,9 @@ impl Engine {
         })?;
         (pane.run, pane.attempt) = (run, attempt);
         self.store.save_pane(run, &pane.stored())?;
-        let mut fields = json!({"profile": pane.profile, "agent": pane.agent, "by_uid": by_uid});
+        let mut fields = json!({
+            "profile": pane.profile, "agent": pane.agent, "cwd": pane.cwd, "by_uid": by_uid,
+        });
         if let (Some(o), Some(task)) = (fields.as_object_mut(), of_task) {
             o.insert("task".into(), task.into());
         }

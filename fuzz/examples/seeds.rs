@@ -1,5 +1,5 @@
-//! Writes the seeds of the binary formats again, for when a message or a record has changed:
-//! `cargo run --example seeds` in fuzz/, which fills seeds/wire and seeds/journal.
+//! Writes inputs of the binary formats for their targets to start from, as they are now, into the
+//! directory that is named; tools/fuzz.sh does so each time.
 
 use libcolibri::journal::MAGIC;
 use libcolibri::msg::{
@@ -13,9 +13,12 @@ use std::fs;
 use std::path::Path;
 
 fn main() {
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
-    wire(&seeds.join("wire"));
-    journal(&seeds.join("journal"));
+    let dir = std::env::args().nth(1).expect("a directory");
+    for (name, fill) in [("wire", wire as fn(&Path)), ("journal", journal)] {
+        let dir = Path::new(&dir).join(name);
+        fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("cannot make {name}: {e}"));
+        fill(&dir);
+    }
 }
 
 fn save(dir: &Path, name: &str, bytes: &[u8]) {

@@ -204,12 +204,20 @@ impl Schedule {
         if self.title.trim().is_empty() || self.title.len() > SHORT / 2 {
             return wrong("title", format!("must have 1 to {} bytes", SHORT / 2));
         }
-        // Half of what a task may have: placeholders grow when they are filled in.
         if self.prompt.len() > TEXT_MAX / 2 {
-            return wrong(
-                "prompt",
-                format!("must have at most {} bytes", TEXT_MAX / 2),
-            );
+            let what = format!("must have at most {} bytes", TEXT_MAX / 2);
+            return wrong("prompt", what);
+        }
+        // What could not become a task is no schedule.
+        let title = longest(&self.title);
+        if title > SHORT {
+            let what = format!("is longer than {SHORT} bytes when it is filled in");
+            return wrong("title", what);
+        }
+        if title + 2 + longest(&self.prompt) > TEXT_MAX {
+            let what =
+                format!("is longer than {TEXT_MAX} bytes when it is filled in, title included");
+            return wrong("prompt", what);
         }
         let names = || self.capabilities.iter().chain(&self.agent);
         if self.capabilities.len() > CAPABILITIES_MAX || !names().all(|n| is_name(n)) {
@@ -235,6 +243,14 @@ impl Schedule {
             Err((_, what)) => what,
         }
     }
+}
+
+/// How long a text can become when its placeholders are filled in.
+fn longest(text: &str) -> usize {
+    // A local time has 25 bytes, one in UTC, which has milliseconds, 24, and a name 64 at most.
+    let grown = [("{planned}", 25), ("{planned_utc}", 24), ("{schedule}", 64)];
+    let more = grown.map(|(what, most)| text.matches(what).count() * (most - what.len()));
+    text.len() + more.iter().sum::<usize>()
 }
 
 /// A length of time in the largest unit that fits.
@@ -311,6 +327,17 @@ mod tests {
             (r#"{"title":"t","at":"tomorrow"}"#, "at"),
             (r#"{"title":" ","every":5}"#, "title"),
             (r#"{"title":"t","every":5,"zone":""}"#, "zone"),
+            (
+                &format!(r#"{{"title":"{}","every":5}}"#, "{schedule}".repeat(20)),
+                "title",
+            ),
+            (
+                &format!(
+                    r#"{{"title":"t","every":5,"prompt":"{}"}}"#,
+                    "{planned}".repeat(14_000)
+                ),
+                "prompt",
+            ),
             (
                 r#"{"title":"t","every":5,"catch_up_max":0}"#,
                 "catch_up_max",

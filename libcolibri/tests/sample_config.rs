@@ -7,7 +7,7 @@ use std::path::Path;
 use libcolibri::config::Config;
 
 /// Keys whose commented line in the sample is an example, because leaving them out is the default.
-const EXAMPLES: [(&str, &str); 20] = [
+const EXAMPLES: [(&str, &str); 22] = [
     ("host", "watchdog"),
     ("host", "hostd"),
     ("profile", "agent"),
@@ -22,12 +22,14 @@ const EXAMPLES: [(&str, &str); 20] = [
     ("profile", "run_processes"),
     ("profile", "run_cpu"),
     ("profile", "runs"),
+    ("intake", "budget"),
     ("agent", "users"),
     ("agent", "hours"),
     ("schedule", "start"),
     ("schedule", "end"),
     ("schedule", "late"),
     ("schedule", "agent"),
+    ("schedule", "budget"),
 ];
 
 /// Keys that exclude another one which is in force in the sample.

@@ -5,11 +5,14 @@
 //! layout (`<version>/<scenario>.jsonl[.gz]`, `expected.tsv`, `index.tsv`) all of that is run too.
 
 use colibri_tests::pi::fixtures;
-use colibri_tests::suite::program;
+use colibri_tests::procs::status_field;
+use colibri_tests::skip::skip;
+use colibri_tests::suite::{program, Scratch};
+use colibri_tests::wait::{must, LONG};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 /// A recording and what is known about it.
 struct Row {
@@ -174,12 +177,55 @@ fn the_recordings_in_the_tree_fold_as_expected() {
 fn the_whole_set_folds_as_expected() {
     match std::env::var_os("COLIBRI_PI_TRACES") {
         Some(dir) => run(Path::new(&dir), 100),
-        // Written to the terminal even when the test harness captures output.
-        None => {
-            use std::io::Write;
-            let note =
-                b"note: COLIBRI_PI_TRACES is not set, the whole set of recordings was not run\n";
-            let _ = std::io::stderr().write_all(note);
-        }
+        None => skip("COLIBRI_PI_TRACES is not set: the whole set of recordings was not run"),
     }
+}
+
+fn ctl(words: &[&str], file: &Path) -> Output {
+    let mut command = Command::new(program("colibri-ctl"));
+    command.args(words).arg(file);
+    command.output().expect("run")
+}
+
+#[test]
+fn a_packed_recording_that_was_cut_is_folded_as_far_as_it_goes() {
+    let scratch = Scratch::new();
+    let mut packed = std::fs::read(fixtures().join("pi/1.5.2/demo.jsonl.gz")).expect("a recording");
+    let file = scratch.path().join("cut.gz");
+    packed.truncate(packed.len() * 9 / 10);
+    std::fs::write(&file, &packed).expect("written");
+    let out = ctl(&["-j", "fold"], &file);
+    assert_eq!(out.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("cut.gz ends too early"), "{said}");
+    let text = String::from_utf8_lossy(&out.stdout);
+    let last: Value = serde_json::from_str(text.lines().last().expect("lines")).expect("JSON");
+    assert!(last["final"]["state"].is_string(), "{last}");
+    assert!(text.lines().count() > 2, "{text}");
+    // What is damaged is told apart.
+    let middle = packed.len() / 2;
+    packed[middle..].fill(0xff);
+    std::fs::write(&file, &packed).expect("written");
+    assert_eq!(ctl(&["fold"], &file).status.code(), Some(1));
+    for wrong in [["--exit", "256"], ["--signal", "0"]] {
+        let words = ["fold", wrong[0], wrong[1]];
+        assert_eq!(ctl(&words, &file).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_tool_is_confined_before_it_reads() {
+    if !Path::new("/proc/self/status").exists() {
+        return skip("whether a process is confined is looked up in Linux's /proc");
+    }
+    let mut ctl = Command::new(program("colibri-ctl"));
+    ctl.args(["fold", "-"]).stdin(Stdio::piped());
+    let mut ctl = ctl.stdout(Stdio::null()).spawn().expect("run");
+    let pid = i32::try_from(ctl.id()).expect("fits");
+    // It has been given nothing so far.
+    must("the confinement", LONG, || {
+        (status_field(pid, "Seccomp").as_deref() == Some("2")).then_some(())
+    });
+    drop(ctl.stdin.take());
+    assert!(ctl.wait().expect("an end").success());
 }

@@ -143,7 +143,7 @@ impl Fold {
 fn created(run: u64, event: &Value) -> Value {
     json!({
         "id": run.to_string(), "agent": event["agent"], "state": "unknown",
-        "pi_session_id": null, "last_event_at": null, "cwd": null, "stalled": false,
+        "pi_session_id": null, "last_event_at": null, "cwd": event["cwd"], "stalled": false,
         "runtime": "Pi", "run": run, "attempt": event["attempt"], "profile": event["profile"],
         "phase": "starting", "reason": null, "since": event["at"], "until": null,
         "attention": false, "ended": false, "container": null,
@@ -165,7 +165,9 @@ fn change(pane: &mut Value, kind: &str, event: &Value) {
         }
         "session" => {
             pane["pi_session_id"] = event["id"].clone();
-            pane["cwd"] = event["cwd"].clone();
+            if !event["cwd"].is_null() {
+                pane["cwd"] = event["cwd"].clone();
+            }
         }
         "usage" => {
             for (field, value) in pane["usage"].as_object_mut().expect("usage") {

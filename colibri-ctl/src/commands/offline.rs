@@ -1,6 +1,7 @@
 //! Commands that need no colibrid: `fold` and `version`.
 
 use std::io::{self, BufWriter, ErrorKind, Write};
+use std::os::fd::AsFd;
 
 use libcolibri::error::{Fatal, Result};
 use libcolibri::formats::{DATABASE, SNAPSHOT};
@@ -8,6 +9,7 @@ use libcolibri::journal::MAGIC;
 use libcolibri::wire::VERSION as MESSAGES;
 use serde::Deserialize;
 
+use crate::confinement;
 use crate::fold::{self, FoldArgs};
 use crate::model::PROTOCOL;
 use crate::output::{finished, Output};
@@ -17,16 +19,24 @@ use crate::output::{finished, Output};
 /// # Errors
 /// A recording that cannot be read.
 pub fn fold(args: &FoldArgs, out: &Output) -> Result<()> {
+    confinement::close_inherited()?;
+    let recording = args.open().map_err(Fatal::new)?;
+    confinement::enter_fold(recording.as_fd())?;
     let mut sink = Sink {
         out: BufWriter::new(io::stdout().lock()),
         gone: false,
     };
-    let folded = fold::run(args, out.is_json(), &mut sink);
+    let folded = fold::run(args, recording, out.is_json(), &mut sink);
     let flushed = sink.flush();
     match (folded, flushed) {
         _ if sink.gone => Err(finished()),
         (Err(message), _) => Err(Fatal::new(message)),
         (_, Err(e)) => Err(Fatal::new(format!("cannot write the result: {e}"))),
+        (Ok(false), Ok(())) => {
+            let name = args.name();
+            out.tell(&format!("{name} ends too early; this is how far it goes\n"));
+            Ok(())
+        }
         _ => Ok(()),
     }
 }

@@ -122,7 +122,10 @@ impl Engine {
             }
         }
         let mut c = CreateTask::new(title, description);
-        c.capabilities = self.config.intake.capabilities.clone();
+        let intake = &self.config.intake;
+        c.capabilities.clone_from(&intake.capabilities);
+        c.skills.clone_from(&intake.skills);
+        c.budget = intake.budget;
         c.key = Some(key);
         let c = c.check()?;
         let made = self.create_task(actor, &c, Some(&m.reply_to))?;

@@ -15,6 +15,7 @@ use crate::board::lifecycle::Status;
 use crate::board::Actor;
 use crate::engine::Engine;
 use crate::event::{or_null, Event, OCCURRENCE};
+use crate::request::Refusal;
 use crate::store::{DbResult, OccurrenceRow, ScheduleRow, Stands, TaskRow};
 use crate::time::rfc3339;
 
@@ -84,7 +85,10 @@ impl Engine {
             return Ok(Some(EARLY));
         }
         let known = self.store.occurrence(id, planned.at_ms)?;
-        if known.is_none() && !(can_be_planned(&s, planned, now) && self.has_room(&s, planned)?) {
+        // Its row was forgotten, so it was there: it had its turn.
+        let forgotten = known.is_none() && planned.at_ms <= s.floor_ms;
+        let new = known.is_none() && !forgotten;
+        if new && !(can_be_planned(&s, planned, now) && self.has_room(&s, planned)?) {
             return Ok(Some(NEVER));
         }
         let late_ms = now - planned.at_ms;
@@ -93,17 +97,17 @@ impl Engine {
             Some(o) if o.status == Stands::Missed => o,
             // It was skipped by a clock that was ahead, which has been set right.
             Some(o) if on_time && matches!(o.why.as_deref(), Some("missed" | "late")) => o,
+            None if new => entry(id, planned, now),
             // It had its turn, but what comes after it in the same span may have had none.
-            Some(_) if until_ms.is_some_and(|u| u > s.high_ms) => entry(
+            _ if until_ms.is_some_and(|u| u > s.high_ms) => entry(
                 id,
                 Planned {
-                    at_ms: s.high_ms + 1,
+                    at_ms: s.high_ms.max(planned.at_ms) + 1,
                     ..planned
                 },
                 now,
             ),
-            Some(_) => return Ok(None), // it had its turn
-            None => entry(id, planned, now),
+            _ => return Ok(None), // it had its turn
         };
         let latest = planned.at_ms.max(until_ms.unwrap_or(0));
         // If it lies ahead of the clock, that was set back: from here on it goes with the clock
@@ -182,14 +186,14 @@ impl Engine {
     /// It is to come to pass, if the one before lets it.
     fn come(&mut self, s: &mut ScheduleRow, o: &mut OccurrenceRow) -> DbResult<()> {
         if s.spec.overlap == Overlap::Allow {
-            return self.fire(s, o);
+            return self.fire(s, o).map(drop);
         }
         let open = self.store.standing(s.schedule, Stands::Fired, OPEN_MAX)?;
         let waiting = self
             .store
             .standing(s.schedule, Stands::Waiting, WAITING_MAX)?;
         match policy::overlap(&s.spec, open.len(), waiting.len()) {
-            Step::Start => self.fire(s, o),
+            Step::Start => self.fire(s, o).map(drop),
             Step::Wait => {
                 self.enter(s, o, Stands::Waiting)?;
                 // Those before it may wait for nothing any more.
@@ -225,27 +229,28 @@ impl Engine {
         }
     }
 
-    /// Makes its task: both are stored or neither.
-    fn fire(&mut self, s: &mut ScheduleRow, o: &mut OccurrenceRow) -> DbResult<()> {
+    /// Makes its task: both are stored or neither. Returns why there is none, if there is none.
+    fn fire(&mut self, s: &mut ScheduleRow, o: &mut OccurrenceRow) -> DbResult<Option<Refusal>> {
         let now = sys::wall_ms();
         let source = json!({"schedule": s.name, "planned": rfc3339(o.planned_ms)});
         let actor = Actor {
             role: Actor::SUITE.role,
             uid: Some(s.by_uid),
         };
-        // Placeholders may have made it longer than a task can be.
         let made = task_of(s, o, now).check();
         match made.and_then(|c| self.create_task(actor, &c, Some(&source))) {
             Ok(task) => {
                 o.task = task["id"].as_u64();
                 o.fired_ms = Some(now);
-                self.enter(s, o, Stands::Fired)
+                self.enter(s, o, Stands::Fired)?;
+                Ok(None)
             }
             Err(e) => {
                 if e.code == "unavailable" {
                     self.store.spoil(); // all of it again, later
                 }
-                self.skip(s, o, "refused", e.message)
+                self.skip(s, o, "refused", e.message.clone())?;
+                Ok(Some(e))
             }
         }
     }
@@ -276,12 +281,12 @@ impl Engine {
         Ok(())
     }
 
-    /// A person wants one now.
+    /// A person wants one now; its task, or why there is none.
     pub(super) fn run_now(
         &mut self,
         s: &mut ScheduleRow,
         uid: Option<u32>,
-    ) -> DbResult<OccurrenceRow> {
+    ) -> DbResult<Result<u64, Refusal>> {
         let mut now = sys::wall_ms();
         while self.store.has_manual(s.schedule, now)? {
             now += 1;
@@ -297,8 +302,8 @@ impl Engine {
             reason: format!("asked for by uid {}", uid.unwrap_or(0)),
             ..entry(s.schedule, planned, now)
         };
-        self.fire(s, &mut o)?;
-        Ok(o)
+        let refused = self.fire(s, &mut o)?;
+        Ok(refused.map_or(Ok(o.task.unwrap_or(0)), Err))
     }
 
     /// A task has moved: if it is one of a schedule, its occurrence moves with it.
@@ -438,7 +443,7 @@ fn can_be_planned(s: &ScheduleRow, planned: Planned, now: u64) -> bool {
     };
     // What lies before the latest is entered already, unless the clock was set back.
     let new = at_ms > s.high_ms || now < s.high_ms || s.next_ms == Some(at_ms);
-    fits && new && at_ms > s.floor_ms
+    fits && new
 }
 
 /// The task that the template makes of an occurrence.

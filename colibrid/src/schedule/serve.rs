@@ -251,11 +251,8 @@ impl Engine {
 
     fn run_schedule(&mut self, actor: Actor, name: &str) -> Reply {
         let mut s = self.living(name)?;
-        let o = db(self.run_now(&mut s, actor.uid))?;
-        match o.task {
-            Some(task) => Ok(json!({"schedule": s.name, "task": task})),
-            None => Err(Refusal::new("too-many", o.reason)),
-        }
+        let task = db(self.run_now(&mut s, actor.uid))??;
+        Ok(json!({"schedule": s.name, "task": task}))
     }
 
     fn remove(&mut self, name: &str) -> Reply {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::Spanned;
 
+use crate::budget::Budget;
 use crate::skill::PER_TASK;
 
 use super::raw::{number, Field, RawAgent, RawBoard, RawIntake, Where};
@@ -70,14 +71,23 @@ pub struct Intake {
     pub askers: Vec<i64>,
     /// What tasks from chats require, sorted.
     pub capabilities: Vec<String>,
+    /// What their agents are given to know.
+    pub skills: Vec<String>,
+    /// What each of them may cost.
+    pub budget: Option<Budget>,
 }
 
 /// Checks the table of chats.
 pub(super) fn intake(w: &Where<'_>, raw: RawIntake) -> Result<Intake, String> {
+    if let Some((b, Err(what))) = raw.budget.as_ref().map(|b| (b, b.get_ref().check())) {
+        return Err(w.err(b, "intake.budget", &what));
+    }
     Ok(Intake {
         operators: raw.operators,
         askers: raw.askers,
         capabilities: capabilities(w, "intake.capabilities", raw.capabilities)?,
+        skills: skills(w, "intake.skills", raw.skills)?,
+        budget: raw.budget.map(Spanned::into_inner),
     })
 }
 
@@ -276,6 +286,18 @@ mod tests {
             (
                 "[agent.a]\nprofile = \"a\"\nusers = [\"u\"]\n",
                 "c:9: agent.a.profile: profile and users exclude",
+            ),
+            (
+                "[intake]\nbudget = {}\n",
+                "c:9: intake.budget: must have usd, tokens or both",
+            ),
+            (
+                "[intake]\nbudget = { usd = 0 }\n",
+                "c:9: intake.budget: usd must be above 0",
+            ),
+            (
+                "[intake]\nskills = [\"a b\"]\n",
+                "c:9: intake.skills: must be 1 to 64",
             ),
             (
                 "[board]\nattempts = 0\n",

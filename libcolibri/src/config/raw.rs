@@ -11,6 +11,7 @@ use super::{
     hash, is_name, AgentLimits, Config, OnSettled, Paths, Place, Profile, Roles, Subject, NAME,
     PROFILES_MAX,
 };
+use crate::budget::Budget;
 use crate::record::Mode;
 use crate::schedule::Schedule;
 use crate::sys::cell::RunLimits;
@@ -92,6 +93,8 @@ pub(super) struct RawIntake {
     pub operators: Vec<i64>,
     pub askers: Vec<i64>,
     pub capabilities: Vec<Spanned<String>>,
+    pub skills: Vec<Spanned<String>>,
+    pub budget: Field<Budget>,
 }
 
 #[derive(Deserialize, Default)]

@@ -66,6 +66,8 @@ pub struct Response {
     pub error: String,
     /// What became of a prompt, where Pi tells.
     pub disposition: Option<Disposition>,
+    /// From `get_state`: the session; empty where it does not say.
+    pub session: String,
     /// From `get_state`: a run is going on.
     pub is_streaming: Option<bool>,
     /// From `get_state`: the context is being summarised.

@@ -20,6 +20,7 @@ pub enum Slot {
     Error,
     Data,
     DataDisposition,
+    DataSession,
     DataStreaming,
     DataCompacting,
     /// `message`: an object in message events, a string in dialogs.
@@ -155,6 +156,7 @@ pub struct Fields {
 struct Strings {
     id: String,
     cwd: String,
+    session: String,
     command: String,
     error: String,
     message: String,
@@ -210,6 +212,7 @@ impl Sink for Fields {
             Slot::Result if key == b"usage" => Slot::Usage,
             Slot::Data => match key {
                 b"disposition" => Slot::DataDisposition,
+                b"sessionId" => Slot::DataSession,
                 b"isStreaming" => Slot::DataStreaming,
                 b"isCompacting" => Slot::DataCompacting,
                 _ => Slot::Ignore,
@@ -293,6 +296,7 @@ impl Sink for Fields {
             }
             Slot::Id => &mut s.id,
             Slot::Cwd => &mut s.cwd,
+            Slot::DataSession => &mut s.session,
             Slot::Command => &mut s.command,
             Slot::Error => &mut s.error,
             Slot::Message => &mut s.message,
@@ -434,6 +438,7 @@ impl Fields {
                 success: self.success == Some(true),
                 error: s.error,
                 disposition: self.disposition,
+                session: s.session,
                 is_streaming: self.streaming,
                 is_compacting: self.compacting,
             }),

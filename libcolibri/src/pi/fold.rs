@@ -93,6 +93,8 @@ pub struct Fold {
     last: Option<(Stop, String)>,
     answer: String,
     usage: Usage,
+    /// The session that was last told of by `get_state`: RPC mode has no header.
+    session: String,
     aborted: bool,
     /// Aborts that we wrote and that Pi has not replied to.
     aborts_pending: u32,
@@ -124,6 +126,7 @@ impl Fold {
             last: None,
             answer: String::new(),
             usage: Usage::default(),
+            session: String::new(),
             aborted: false,
             aborts_pending: 0,
             settle_at_ms: 0,
@@ -405,6 +408,13 @@ impl Fold {
     fn response(&mut self, response: &Response, out: &mut Vec<Record>) {
         if response.disposition.is_some() {
             self.settles = true; // newer than agent_settled
+        }
+        if !response.session.is_empty() && response.session != self.session {
+            self.session.clone_from(&response.session);
+            out.push(Record::Session {
+                id: response.session.clone(),
+                cwd: String::new(),
+            });
         }
         match response.command.as_str() {
             "abort" if self.aborts_pending > 0 => self.aborts_pending -= 1,

@@ -13,7 +13,7 @@ pub fn with_chats() -> (Suite, Client) {
     let scratch = Scratch::new();
     let setup = Setup {
         profiles: vec![recorded(&scratch, "asks", "rpc", &trace, &["--speed", "0"])],
-        more: "[agent.asks]\n[intake]\noperators = [1]\naskers = [2]\n".into(),
+        more: "[agent.asks]\n[intake]\noperators = [1]\naskers = [2]\nbudget = { tokens = 1_000_000 }\n".into(),
         ..Setup::default()
     };
     let suite = Suite::start_in(scratch, setup);
@@ -43,6 +43,10 @@ fn a_chat_asks_is_asked_answers_and_is_told() {
     let made = client.call(text(10, 1, "Look around\nand say what you see"));
     let task = made["id"].as_u64().expect("a task");
     assert_eq!(made["say"], json!(format!("#{task} queued")));
+    assert_eq!(
+        get(&mut client, task)["budget"],
+        json!({"tokens": 1_000_000})
+    );
     let claimed = wait_task(&mut client, task, "claimed");
     let run = claimed["run"].as_u64().expect("a run");
     let to = json!({"channel": "telegram", "chat": 1, "message": 10, "from": 9, "name": "Ada"});

@@ -61,6 +61,26 @@ fn what_is_added_is_shown_explained_and_ended() {
 }
 
 #[test]
+fn a_budget_is_given_and_shown_with_what_is_spent() {
+    let (suite, mut client, mut steps) = with_steps("");
+    let budget = ["--budget-usd", "0.5", "--budget-tokens", "1000"];
+    let said = suite.ctl_ok(&[&["task", "add", "Costs"], &budget[..]].concat());
+    assert!(said.starts_with("Task 1 accepted"), "{said}");
+    wait_task(&mut client, 1, "started");
+    steps.answer(990, 0.25);
+    steps.settle();
+    steps.exit(0);
+    wait_task(&mut client, 1, "done");
+    let shown = suite.ctl_ok(&["task", "show", "1"]);
+    let line = "  budget      $0.50 and 1000 tokens, spent $0.25 and 992 tokens\n";
+    assert!(shown.contains(line), "{shown}");
+    let bad = suite.ctl(&["task", "add", "Free", "--budget-usd", "0"]);
+    assert_eq!(bad.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&bad.stderr);
+    assert!(said.contains("usd must be above 0"), "{said}");
+}
+
+#[test]
 fn the_audit_log_tells_of_changes_and_of_nothing_else() {
     let (mut suite, mut client, _steps) = with_steps("");
     client.call(json!({"cmd": "status"}));

@@ -35,9 +35,13 @@ fn plain_answer(version: Version) {
         return;
     };
     stage.spawn("Say hello");
+    let session = stage.until_kind("session");
     let run = stage.end_done(HELLO);
     stage.assert_states(&["idle", "working/model", "done"]);
     stage.assert_never(&["blocked", "error"]);
+    assert!(session["id"].as_str().is_some_and(|id| id.len() > 8));
+    assert_eq!(run["pane"]["pi_session_id"], session["id"]);
+    assert_eq!(run["pane"]["cwd"], stage.work().display().to_string());
     assert_eq!(run["reason"], Value::Null, "{run}");
     assert_eq!(run["prompt"], "Say hello");
     assert_eq!(run["title"], "Say hello");

@@ -288,6 +288,45 @@ fn declared_schedules_come_and_go_with_the_config() {
 }
 
 #[test]
+fn a_declared_schedule_that_is_changed_goes_by_the_new_rule_from_then_on() {
+    let declared = |text: &str| Setup {
+        more: format!("[schedule.s]\ntitle = \"t\"\n{text}"),
+        ..Setup::default()
+    };
+    let scratch = Scratch::new();
+    let daemon = Daemon::start(scratch, &declared("cron = \"30 * * * *\"\n"));
+    let shown = |text: &str| {
+        daemon.rewrite(&config_text(daemon.dir(), &declared(text)));
+        let parts: Parts = daemon.parts();
+        procs::signal(daemon.pid().expect("the keeper"), Signal::SIGHUP);
+        for pid in parts.all() {
+            assert!(gone(pid, LONG));
+        }
+        let _ = daemon.parts();
+        let get = json!({"cmd": "get-schedule", "schedule": "s"});
+        let shown = daemon.client().call(get);
+        assert_eq!(statuses(&mut daemon.client(), "s").len(), 0);
+        shown["next"].clone()
+    };
+    // Half past in the one zone is the full hour in the other.
+    let next = shown("cron = \"30 * * * *\"\nzone = \"Asia/Kolkata\"\n");
+    assert_eq!(next.as_array().map(Vec::len), Some(5));
+    for n in next.as_array().expect("times") {
+        assert!(
+            n["at"]
+                .as_str()
+                .is_some_and(|at| at.ends_with(":00:00.000Z")),
+            "{n}"
+        );
+    }
+    let end = "cron = \"30 * * * *\"\nend = \"2020-01-01T00:00:00Z\"\n";
+    assert_eq!(shown(end), json!([]));
+    let next = shown("cron = \"15 * * * *\"\nend = \"2999-01-01T00:00:00Z\"\n");
+    let at = next[0]["at"].as_str().expect("a time");
+    assert!(at.ends_with(":15:00.000Z"), "{at}");
+}
+
+#[test]
 fn it_is_shown_in_words_with_its_next_times() {
     let (suite, mut client) = suite("");
     add(&mut client, "daily", json!({"cron": "@daily"}));

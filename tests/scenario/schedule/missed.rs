@@ -1,7 +1,9 @@
 //! Occurrences that were planned while the suite was down. The clock is not moved: the ledger of a
 //! suite that is stopped is, to an hour before.
 
-use crate::stage::{add, ledger, ms, now_ms, sql, statuses, suite, wait_occurrence, watcher};
+use crate::stage::{
+    add, ledger, ms, now_ms, occurrences, sql, statuses, suite, wait_occurrence, watcher,
+};
 use colibri_tests::client::Client;
 use colibri_tests::wait::{must, LONG};
 use serde_json::{json, Value};
@@ -109,4 +111,70 @@ fn a_ledger_that_is_ahead_of_the_clock_does_not_double() {
     for pair in planned[from.expect("its row")..].windows(2) {
         assert_eq!(pair[1] - pair[0], 1000, "each second once: {planned:?}");
     }
+}
+
+#[test]
+fn what_was_forgotten_does_not_come_again() {
+    let (mut suite, mut client) = suite("");
+    add(
+        &mut client,
+        "f",
+        json!({"every": 600, "overlap": "allow", "catch_up": "all"}),
+    );
+    suite.stop();
+    // The clock was set back by an hour, and the rows of the first half of it are gone.
+    sql(
+        &suite,
+        "UPDATE schedules SET high_ms = high_ms - 3690000, anchor_ms = anchor_ms - 3690000,
+             floor_ms = high_ms - 1890000",
+    );
+    suite.launch();
+    let mut client = watcher(&suite);
+    for _ in 0..3 {
+        wait_occurrence(&mut client, "f", "fired");
+    }
+    assert_eq!(statuses(&mut client, "f"), ["fired"; 3]);
+    let log = suite.log();
+    assert!(
+        !log.contains("not planned for then"),
+        "schedd is honest: {log}"
+    );
+}
+
+#[test]
+fn a_span_that_begins_with_one_that_had_its_turn_is_entered_from_there_on() {
+    let (mut suite, mut client) = suite("");
+    add(&mut client, "s", json!({"every": 1, "overlap": "allow"}));
+    wait_occurrence(&mut client, "s", "fired");
+    suite.stop();
+    // Much later, while the ledger says that nothing but the row of the first was there.
+    sql(
+        &suite,
+        "DELETE FROM occurrences WHERE planned_ms > (SELECT min(planned_ms) FROM occurrences);
+         UPDATE occurrences SET planned_ms = planned_ms - 2000000;
+         UPDATE schedules SET anchor_ms = anchor_ms - 2000000,
+             high_ms = (SELECT planned_ms FROM occurrences) - 1",
+    );
+    let down = now_ms();
+    suite.launch();
+    let mut client = watcher(&suite);
+    must("one that is made up for", LONG, || {
+        let fired = wait_occurrence(&mut client, "s", "fired");
+        (ms(&fired["at"]) > down).then_some(())
+    });
+    suite.stop();
+    let count = |what: &str| occurrences(&suite, what);
+    assert_eq!(count("until_ms IS NOT NULL"), 1);
+    let first = "planned_ms = (SELECT min(planned_ms) FROM occurrences)";
+    assert_eq!(
+        count(&format!(
+            "{first} AND status = 'fired' AND until_ms IS NULL"
+        )),
+        1
+    );
+    // Behind the span each second has its row: only the last has none after it.
+    let behind = "planned_ms > (SELECT max(until_ms) FROM occurrences)";
+    let next = "SELECT 1 FROM occurrences n WHERE n.planned_ms = occurrences.planned_ms + 1000";
+    assert!(count(behind) >= 1000);
+    assert_eq!(count(&format!("{behind} AND NOT EXISTS ({next})")), 1);
 }

@@ -121,7 +121,18 @@ pub fn report(client: &mut Client, task: &Value, claim: &Value, status: &str) {
 
 /// Changes the database of a suite that is stopped.
 pub fn sql(suite: &Suite, sql: &str) {
-    let path = suite.dir().join("state/db/colibri.sqlite");
-    let db = rusqlite::Connection::open(path).expect("the database");
+    let db = database(suite);
     db.execute_batch(sql).expect("changed");
+}
+
+/// How many occurrences a suite that is stopped has, of which this is true.
+pub fn occurrences(suite: &Suite, what: &str) -> u64 {
+    let query = format!("SELECT count(*) FROM occurrences WHERE {what}");
+    let count = database(suite).query_row(&query, [], |r| r.get(0));
+    count.expect("a number")
+}
+
+fn database(suite: &Suite) -> rusqlite::Connection {
+    let path = suite.dir().join("state/db/colibri.sqlite");
+    rusqlite::Connection::open(path).expect("the database")
 }

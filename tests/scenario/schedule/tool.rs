@@ -16,6 +16,8 @@ fn add_list_show_next_preview_pause_resume_run_rm_history() {
         "Europe/Berlin",
         "--jitter",
         "1m",
+        "--budget-usd",
+        "2.5",
     ]);
     assert!(
         added.starts_with("Schedule review: at 09:30, on Monday to Friday, Europe/Berlin\nNext:\n")
@@ -44,6 +46,7 @@ fn add_list_show_next_preview_pause_resume_run_rm_history() {
         show.contains("  when         at 09:30, on Monday to Friday"),
         "{show}"
     );
+    assert!(show.contains("  budget       2.5 usd\n"), "{show}");
     let next = suite.ctl_ok(&["schedule", "next", "review", "-n", "3"]);
     assert_eq!(next.lines().count(), 4, "{next}");
     let next = suite.ctl_ok(&["schedule", "next", "--cron", "@yearly", "-n", "2"]);

@@ -47,6 +47,43 @@ fn an_attempt_is_given_the_versions_that_count_then_and_they_are_remembered() {
 }
 
 #[test]
+fn schedules_and_front_ends_name_skills_too() {
+    let (suite, mut client, _steps) = with_steps("");
+    skill(&suite, "pdf-tools", "Read the pages.");
+    import(&suite);
+    let fields = json!({"cmd": "intake-task", "title": "t", "skills": ["pdf-tools"]});
+    let brought = client.call(fields)["id"].as_u64().expect("a number");
+    client.call(
+        json!({"cmd": "add-schedule", "name": "s", "title": "t", "every": 86_400,
+        "skills": ["pdf-tools"], "budget": {"usd": 2.5}}),
+    );
+    let made = client.call(json!({"cmd": "run-schedule", "schedule": "s"}));
+    let made = made["task"].as_u64().expect("a number");
+    for task in [brought, made] {
+        assert_eq!(get(&mut client, task)["skills"], json!(["pdf-tools"]));
+    }
+    assert_eq!(get(&mut client, made)["budget"], json!({"usd": 2.5}));
+    wait_task(&mut client, brought, "started");
+    let given = &get(&mut client, brought)["claims"][0]["skills"];
+    assert_eq!(given[0]["version"], 1);
+    // One that is not in the catalogue is refused where it is known, and in the ledger where not.
+    let other = json!({"cmd": "intake-task", "title": "t", "skills": ["other"]});
+    assert_eq!(client.refused(other), "not-found");
+    client.call(
+        json!({"cmd": "add-schedule", "name": "o", "title": "t", "every": 86_400,
+        "skills": ["other"]}),
+    );
+    let run = json!({"cmd": "run-schedule", "schedule": "o"});
+    assert_eq!(client.refused(run), "not-found");
+    let ledger = client.call(json!({"cmd": "list-occurrences", "schedule": "o"}));
+    let row = &ledger["occurrences"][0];
+    assert_eq!(
+        (&row["status"], &row["why"]),
+        (&json!("skipped"), &json!("refused"))
+    );
+}
+
+#[test]
 fn the_longest_task_with_the_longest_skills_reaches_its_agent() {
     let own = "skills = [\"s-4\", \"s-5\", \"s-6\", \"s-7\"]\n";
     let (suite, mut client, steps) = with_steps(own);
