@@ -149,6 +149,41 @@ pub enum AgentCommand {
         /// Its name
         agent: String,
     },
+    /// Add an agent; it stays until it is removed
+    Add(AgentAddArgs),
+    /// Remove an agent that was added, and has no task
+    Rm {
+        /// Its name
+        agent: String,
+    },
+}
+
+/// Arguments of `agent add`.
+#[derive(Debug, Args)]
+pub struct AgentAddArgs {
+    /// Its name
+    pub agent: String,
+    /// What it can do; may be repeated
+    #[arg(short, long = "capability", value_name = "WORD")]
+    pub capabilities: Vec<String>,
+    /// The profile by which Colibri runs it; default: the one of its name
+    #[arg(short, long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Instead of that: a user as whom it claims tasks, by name or number; may be repeated
+    #[arg(short, long = "user", value_name = "USER", conflicts_with = "profile")]
+    pub users: Vec<String>,
+    /// Tasks that it has at once
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    pub runs: u32,
+    /// When it takes tasks, in UTC, such as 22:00-06:00
+    #[arg(long, value_name = "SPAN")]
+    pub hours: Option<String>,
+    /// A skill that it is given with every task; may be repeated
+    #[arg(long = "skill", value_name = "NAME")]
+    pub skills: Vec<String>,
+    /// The users as numbers: looked up before the program is confined.
+    #[arg(skip)]
+    pub uids: Vec<u32>,
 }
 
 /// Arguments of `audit`.

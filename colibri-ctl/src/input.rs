@@ -4,12 +4,12 @@
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use libcolibri::config::{default_file, Config};
+use libcolibri::config::{default_file, Config, Ids};
 use libcolibri::error::{reason, Context, Fatal, Result};
 use libcolibri::msg::TEXT_MAX;
 
 use crate::cli::Command;
-use crate::cli_board::TaskCommand;
+use crate::cli_board::{AgentCommand, TaskCommand};
 use crate::cli_schedule::ScheduleCommand;
 use crate::cli_skill::SkillCommand;
 
@@ -46,6 +46,10 @@ pub fn complete(mut command: Command) -> Result<Command> {
                 text("description", description, true)?;
             }
         }
+        Command::Agent(AgentCommand::Add(args)) => {
+            let uids = args.users.iter().map(|u| uid(u));
+            args.uids = uids.collect::<Result<_>>()?;
+        }
         Command::Schedule(ScheduleCommand::Add(args)) => {
             if let Some(prompt) = &mut args.prompt {
                 text("prompt", prompt, true)?;
@@ -57,6 +61,15 @@ pub fn complete(mut command: Command) -> Result<Command> {
         _ => {}
     }
     Ok(command)
+}
+
+/// The number of a user.
+fn uid(user: &str) -> Result<u32> {
+    if let Ok(number) = user.parse() {
+        return Ok(number);
+    }
+    let found = Ids::lookup(user).map_err(|e| Fatal::new(e.message))?;
+    Ok(found.uid)
 }
 
 /// Longest file of `intake`, in bytes.

@@ -14,6 +14,7 @@ mod framing;
 mod input;
 mod model;
 mod model_board;
+mod model_request;
 mod model_schedule;
 mod model_skill;
 mod output;

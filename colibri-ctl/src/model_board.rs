@@ -245,6 +245,8 @@ pub struct Agent {
     pub name: String,
     /// `local` or `external`.
     pub kind: String,
+    /// `config` or `command`.
+    pub source: String,
     /// The profile by which it runs.
     pub profile: Option<String>,
     /// Name of the host.

@@ -3,7 +3,7 @@
 //! One thread, one poll, one deadline. What belongs to a peer is in that peer's file; here is
 //! only what all of them share.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -100,6 +100,8 @@ pub struct Engine {
     pub(crate) monitors: BTreeMap<Token, Monitor>,
     pub(crate) runs: BTreeMap<u64, Live>,
     pub(crate) desk: Desk,
+    /// Agents that were added by a command.
+    pub(crate) added: BTreeSet<String>,
     pub(crate) timetable: Timetable,
     pub(crate) host: Host,
     pub(crate) ring: Ring,
@@ -178,6 +180,7 @@ impl Engine {
             monitors: BTreeMap::new(),
             runs: BTreeMap::new(),
             desk: Desk::default(),
+            added: BTreeSet::new(),
             timetable: Timetable::new(),
             host: Host::default(),
             out: VecDeque::new(),
@@ -215,7 +218,7 @@ impl Engine {
         };
         engine.register()?;
         engine.adopt()?;
-        let refit = engine.refit_tasks();
+        let refit = engine.load_agents().and_then(|()| engine.refit_tasks());
         refit.map_err(|e| Fatal::new(format!("cannot read the open tasks: {e}")))?;
         engine.desk.touched = true;
         Ok(engine)
@@ -359,8 +362,9 @@ impl Engine {
             let _ = nix::unistd::write(&pipe, b"R");
         }
         info!(
-            "ready: {} profiles, {} runs alive, runs are held by {}",
+            "ready: profiles {}, agents {}, runs alive {}, held by {}",
             self.config.profiles.len(),
+            self.config.agents.len(),
             self.runs.len(),
             self.spawnd.container.map_or("nothing", Container::as_str),
         );
@@ -417,7 +421,7 @@ impl Engine {
         for s in signals {
             match *s {
                 SIGTERM | SIGINT => {
-                    info!("asked to stop: {} runs to end", self.runs.len());
+                    info!("asked to stop: runs to end {}", self.runs.len());
                     self.ending = true;
                     self.stop_all();
                 }

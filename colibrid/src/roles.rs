@@ -63,7 +63,7 @@ const fn row(word: &'static str, name: Name, role: Role) -> Row {
 }
 
 /// All commands.
-pub const COMMANDS: [Row; 40] = [
+pub const COMMANDS: [Row; 42] = [
     row("ping", Name::Ping, Role::Observer),
     row("status", Name::Status, Role::Observer),
     row("snapshot", Name::Snapshot, Role::Observer),
@@ -91,6 +91,8 @@ pub const COMMANDS: [Row; 40] = [
     board("retry-task", Verb::RetryTask, Role::Operator),
     board("pause-agent", Verb::PauseAgent, Role::Operator),
     board("resume-agent", Verb::ResumeAgent, Role::Operator),
+    board("add-agent", Verb::AddAgent, Role::Operator),
+    board("remove-agent", Verb::RemoveAgent, Role::Operator),
     planning("list-schedules", Planning::List, Role::Observer),
     planning("get-schedule", Planning::Get, Role::Observer),
     planning("preview-schedule", Planning::Preview, Role::Observer),

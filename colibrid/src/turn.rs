@@ -156,6 +156,8 @@ impl Engine {
         self.board_rests();
         self.schedules_rest();
         self.store.give_up_decisions();
+        let loaded = self.load_agents();
+        self.note_db(loaded);
         self.ring.forget_unpublished();
         for event in &events {
             self.emit(event);

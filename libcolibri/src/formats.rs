@@ -3,7 +3,7 @@
 /// Schema of colibrid's database. A database of a newer build is refused before anything is touched.
 ///
 /// History: 1 runs, attempts, events; 2 the board; 3 the audit log; 4 updates of chats; 5 schedules;
-/// 6 skills; 7 budgets, and tasks that wait for the host.
+/// 6 skills; 7 budgets, tasks that wait for the host, agents that were added.
 pub const DATABASE: i64 = 7;
 
 /// Schema of a snapshot of the glasspane.

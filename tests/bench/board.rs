@@ -27,6 +27,7 @@ fn main() {
     println!("{}", conditions());
     let suite = board();
     submit(&suite, tasks);
+    at_once(&suite, tasks / 10);
     status(&suite, asked);
     race(&suite, tasks);
     drop(suite);
@@ -122,6 +123,56 @@ fn submit(suite: &Suite, tasks: usize) {
         each.median(),
         each.quantile(0.99)
     );
+}
+
+/// Adds as many tasks at a time as there are clients: what arrives together shares a commit. The floor
+/// is a bare SQLite loop with as many rows in each commit.
+fn at_once(suite: &Suite, tasks: usize) {
+    let rounds = (tasks / RACERS).max(1);
+    let db = bare(&suite.dir().join("groups.sqlite"));
+    let start = monotonic_ns();
+    for _ in 0..rounds {
+        db.execute_batch("BEGIN").expect("a transaction");
+        for n in 0..RACERS {
+            let sql = "INSERT INTO tasks (title, status) VALUES (?1, 'queued')";
+            let mut insert = db.prepare_cached(sql).expect("a statement");
+            insert.execute([format!("task {n}")]).expect("a row");
+        }
+        db.execute_batch("COMMIT").expect("a commit");
+    }
+    let floor = seconds(start);
+    let mut clients: Vec<Client> = (0..RACERS).map(|_| suite.client()).collect();
+    let mut added = Vec::new();
+    let request = b"{\"cmd\":\"create-task\",\"title\":\"task\",\"agent_id\":\"racer\"}\n";
+    let start = monotonic_ns();
+    for _ in 0..rounds {
+        for c in &mut clients {
+            c.send_raw(request).expect("sent");
+        }
+        for c in &mut clients {
+            let reply: Value = c.value(LONG).expect("a reply");
+            added.push(reply["data"]["id"].as_u64().expect("a number"));
+        }
+    }
+    let ours = seconds(start);
+    let all = (rounds * RACERS) as f64;
+    let mut client = suite.client();
+    for task in added {
+        client.call(json!({"cmd": "cancel-task", "task_id": task}));
+    }
+    println!("\nadd     {all} tasks, {RACERS} at a time");
+    let rows = [
+        row(["durable", "rate"]),
+        row([
+            format!("SQLite loop, {RACERS} rows a commit"),
+            format!("{:.0}/s", all / floor),
+        ]),
+        row([
+            format!("{RACERS} clients at once"),
+            format!("{:.0}/s", all / ours),
+        ]),
+    ];
+    print!("{}", table(&rows));
 }
 
 /// Asks for the status and the counts while all tasks are queued.

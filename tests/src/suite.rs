@@ -68,6 +68,8 @@ pub struct Setup {
     pub more: String,
     /// Arguments of colibrid besides `-d -f FILE`.
     pub args: Vec<String>,
+    /// Words before the program, which it is executed by.
+    pub under: Vec<String>,
     /// The shell's `ulimit` with these arguments before colibrid is started, such as `-n 64`.
     pub ulimit: Option<String>,
 }
@@ -321,16 +323,14 @@ impl Suite {
             .open(self.log_path())
             .unwrap_or_else(|e| panic!("cannot write the log: {e}"));
         let colibrid = program("colibrid");
-        let mut command = match &self.setup.ulimit {
-            None => Command::new(colibrid),
-            Some(limit) => {
-                let mut shell = Command::new("/bin/sh");
-                let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-                shell.arg("-c").arg(script).arg(colibrid);
-                shell
-            }
-        };
-        command
+        let mut words = self.setup.under.clone();
+        if let Some(limit) = &self.setup.ulimit {
+            let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+            words.extend(["/bin/sh".into(), "-c".into(), script]);
+        }
+        words.push(colibrid.display().to_string());
+        Command::new(&words[0])
+            .args(&words[1..])
             .arg("-d")
             .arg("-f")
             .arg(self.config_path())

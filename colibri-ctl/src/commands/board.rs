@@ -1,5 +1,6 @@
 //! Tasks and agents: `task`, `agent`, `board`.
 
+use libcolibri::config::AddedAgent;
 use libcolibri::error::{Fatal, Result};
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -209,6 +210,23 @@ pub fn agent(s: &mut Session, command: &AgentCommand) -> Result<()> {
         AgentCommand::Pause { agent } => {
             let request = Request::PauseAgent { agent_id: agent };
             said(s, &request, &format!("Agent {agent} gets no more tasks\n"))
+        }
+        AgentCommand::Add(a) => {
+            let spec = AddedAgent {
+                capabilities: a.capabilities.clone(),
+                profile: a.profile.clone(),
+                uids: a.uids.clone(),
+                runs: Some(a.runs),
+                hours: a.hours.clone(),
+                skills: a.skills.clone(),
+            };
+            let agent_id = &a.agent;
+            let request = Request::AddAgent { agent_id, spec };
+            said(s, &request, &format!("Agent {agent_id} is added\n"))
+        }
+        AgentCommand::Rm { agent } => {
+            let request = Request::RemoveAgent { agent_id: agent };
+            said(s, &request, &format!("Agent {agent} is removed\n"))
         }
         AgentCommand::Resume { agent } => {
             let request = Request::ResumeAgent { agent_id: agent };

@@ -221,6 +221,7 @@ pub fn agent(a: &Agent, style: &Style) -> String {
         }
     };
     fact("kind", &a.kind);
+    fact("from", &a.source);
     fact("profile", a.profile.as_deref().unwrap_or(""));
     fact("host", &a.host);
     fact("hours", a.hours.as_deref().unwrap_or(""));

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use libcolibri::budget::Budget;
-use libcolibri::config::{is_name, CAPABILITIES_MAX};
+use libcolibri::config::{is_name, AddedAgent, CAPABILITIES_MAX};
 use libcolibri::msg::TEXT_MAX;
 use libcolibri::record::{LONG, SHORT};
 use libcolibri::state::Usage;
@@ -53,6 +53,10 @@ pub enum Verb {
     PauseAgent,
     /// It gets tasks again.
     ResumeAgent,
+    /// One more agent.
+    AddAgent,
+    /// It is not one any more.
+    RemoveAgent,
 }
 
 /// A request to the board, whole and checked.
@@ -80,6 +84,10 @@ pub enum Ask {
     Agents,
     /// `pause-agent`, `resume-agent`
     Pause(OneAgent, bool),
+    /// `add-agent`
+    AddAgent(Box<AddAgent>),
+    /// `remove-agent`
+    RemoveAgent(OneAgent),
 }
 
 /// Fields of `create-task`.
@@ -321,6 +329,15 @@ pub struct OneAgent {
     pub agent_id: String,
 }
 
+/// Fields of `add-agent`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddAgent {
+    /// Its name.
+    pub agent_id: String,
+    /// What it is.
+    pub spec: AddedAgent,
+}
+
 /// Fields of `claim-task`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -434,8 +451,19 @@ impl Verb {
             Verb::ListAgents => none(f).map(|()| Ask::Agents)?,
             Verb::PauseAgent => Ask::Pause(of(f)?, true),
             Verb::ResumeAgent => Ask::Pause(of(f)?, false),
+            Verb::AddAgent => Ask::AddAgent(Box::new(add_agent(f)?)),
+            Verb::RemoveAgent => Ask::RemoveAgent(of(f)?),
         })
     }
+}
+
+/// The name, and beside it what [`AddedAgent`] has.
+fn add_agent(mut f: Map<String, Value>) -> Result<AddAgent, Refusal> {
+    let Some(Value::String(agent_id)) = f.remove("agent_id") else {
+        return bad("agent_id must be a name");
+    };
+    let spec = of(f)?;
+    Ok(AddAgent { agent_id, spec })
 }
 
 fn report(r: Report) -> Result<Report, Refusal> {

@@ -202,19 +202,26 @@ impl Engine {
     /// When the database refuses.
     pub(crate) fn refit_tasks(&mut self) -> DbResult<()> {
         if self.store.takes_decisions() && self.store.new_generation(self.config.generation)? {
-            let agents = &self.config.agents;
-            let changed = self
-                .store
-                .refit(|required, only| join(&fits(required, only, agents)))?;
+            let changed = self.refit_all()?;
             if changed > 0 {
                 info!("{changed} open tasks fit other agents by the new config");
             }
-            // Some may not need a launch any more.
-            for mut t in self.store.tasks_for_host(u32::MAX)? {
-                self.advance(&mut t, Happened::Ready, Actor::SUITE, "")?;
-            }
         }
         Ok(())
+    }
+
+    /// The agents have changed. Returns how many open tasks fit others now.
+    pub(super) fn refit_all(&mut self) -> DbResult<usize> {
+        let agents = &self.config.agents;
+        let changed = self
+            .store
+            .refit(|required, only| join(&fits(required, only, agents)))?;
+        // Some may not need a launch any more.
+        for mut t in self.store.tasks_for_host(u32::MAX)? {
+            self.advance(&mut t, Happened::Ready, Actor::SUITE, "")?;
+        }
+        self.desk.touched = true;
+        Ok(changed)
     }
 
     /// The agents that a task fits, joined.

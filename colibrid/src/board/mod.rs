@@ -22,6 +22,7 @@ pub mod fit;
 pub mod lifecycle;
 mod moves;
 mod serve;
+mod staff;
 pub mod telegram;
 mod views;
 mod why;

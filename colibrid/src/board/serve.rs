@@ -57,6 +57,8 @@ impl Engine {
             Ask::Stats => self.stats(),
             Ask::Agents => self.list_agents(),
             Ask::Pause(a, paused) => self.pause_agent(&a.agent_id, paused),
+            Ask::AddAgent(a) => self.add_agent(&a),
+            Ask::RemoveAgent(a) => self.remove_agent(&a.agent_id),
         }
     }
 
@@ -153,7 +155,7 @@ impl Engine {
         db(self.store.task(task))?.ok_or_else(missing)
     }
 
-    fn agent(&self, name: &str) -> Result<&Agent, Refusal> {
+    pub(super) fn agent(&self, name: &str) -> Result<&Agent, Refusal> {
         let missing = || {
             let message = format!("there is no agent {:?}", clip(name, 64));
             Refusal::new("not-found", message)
@@ -433,6 +435,7 @@ impl Engine {
         Ok(json!({
             "name": a.name,
             "kind": kind,
+            "source": if self.is_added(&a.name) { "command" } else { "config" },
             "profile": profile,
             "host": self.names.host,
             "capabilities": a.capabilities,

@@ -264,11 +264,36 @@ impl Store {
     pub fn save_agent(&self, agent: &str, a: &AgentRecord) -> DbResult<()> {
         self.write(
             Sort::Decision,
-            "INSERT INTO agents VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (agent)
+            "INSERT INTO agents (agent, paused, done, failed, cost_nano, seen_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (agent)
                  DO UPDATE SET paused = ?2, done = ?3, failed = ?4, cost_nano = ?5, seen_ms = ?6",
             params![agent, a.paused, a.done, a.failed, a.cost_nano, a.seen_ms],
         )?;
         Ok(())
+    }
+
+    /// Stores what an agent is that was added by a command, or that it is none any more.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn set_agent(&self, agent: &str, spec: Option<&str>) -> DbResult<()> {
+        self.write(
+            Sort::Decision,
+            "INSERT INTO agents (agent, spec) VALUES (?1, ?2)
+                 ON CONFLICT (agent) DO UPDATE SET spec = ?2",
+            params![agent, spec],
+        )
+    }
+
+    /// The agents that were added by a command: names, and what they are.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn added_agents(&self) -> DbResult<Vec<(String, String)>> {
+        let sql = "SELECT agent, spec FROM agents WHERE spec IS NOT NULL ORDER BY agent";
+        let mut stmt = self.db.prepare_cached(sql)?;
+        let rows = stmt.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        rows.collect()
     }
 
     /// Milliseconds from claim to end of the newest `limit` tasks that an agent has done.

@@ -26,6 +26,7 @@ use libcolibri::config::Paths;
 use libcolibri::error::{Fatal, Result};
 use libcolibri::formats::DATABASE as SCHEMA;
 use libcolibri::sys;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use pending::Sort;
@@ -282,7 +283,9 @@ fn settle(db: &Connection) -> DbResult<()> {
     let mut keep = 1;
     // At close SQLite would unlink the WAL by path, which it cannot do then.
     db.file_control(Some("main"), rusqlite::FileControl::PersistWal(&mut keep))?;
-    db.set_prepared_statement_cache_capacity(64);
+    // Otherwise a statement that could use a partial index is compiled anew for each value.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    db.set_prepared_statement_cache_capacity(128);
     Ok(())
 }
 

@@ -85,12 +85,13 @@ CREATE TRIGGER tasks_removed AFTER DELETE ON tasks BEGIN
 END;
 ";
 
-/// What tasks may cost and have cost, and which of them wait for the host.
+/// What tasks may cost and have cost, which of them wait for the host, and agents that were added.
 pub(super) const BUDGETS: &str = "
 ALTER TABLE tasks ADD COLUMN budget TEXT;
 ALTER TABLE tasks ADD COLUMN spent_nano INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN spent_tokens INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN for_host INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE agents ADD COLUMN spec TEXT;
 CREATE INDEX tasks_for_host ON tasks (task) WHERE for_host <> 0;
 ";
 

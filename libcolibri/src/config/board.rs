@@ -12,8 +12,8 @@ use super::{is_name, Hours, OnSettled, Profile, Subject, NAME};
 
 /// Most capabilities of an agent, and most that a task may require.
 pub const CAPABILITIES_MAX: usize = 64;
-/// Most agents.
-const AGENTS_MAX: usize = 1024;
+/// Most agents, declared and added.
+pub const AGENTS_MAX: usize = 1024;
 
 /// Who runs an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]

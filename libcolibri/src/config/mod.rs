@@ -1,6 +1,7 @@
 //! The config file, colibri.conf(5): TOML, read once by colibrid and once by spawnd, each from
 //! the file itself. An error names the file, the line and the field.
 
+mod added;
 mod board;
 mod host;
 mod hours;
@@ -20,7 +21,8 @@ use crate::record::Mode;
 use crate::schedule::Schedule;
 use crate::sys::cell::RunLimits;
 
-pub use board::{Agent, Board, Holder, Intake, CAPABILITIES_MAX};
+pub use added::AddedAgent;
+pub use board::{Agent, Board, Holder, Intake, AGENTS_MAX, CAPABILITIES_MAX};
 pub use host::{Host, Leave};
 pub use hours::Hours;
 pub use users::{group_id, Ids, Role, RoleTable, Roles, Subject};

@@ -5,6 +5,7 @@ mod budget;
 mod chat;
 mod kills;
 mod lives;
+mod staff;
 mod stage;
 mod telegram;
 mod tool;
