@@ -25,6 +25,12 @@ lengths() {
 		awk '$2 != "total" && $1 >= 600 { print $2 ": " $1 " lines, 599 allowed"; bad = 1 } END { exit bad }'
 }
 
+# The main.rs of each daemon tells its privilege story on one screen.
+stories() {
+	wc -l colibrid/src/main.rs colibri-spawnd/src/main.rs colibri-schedd/src/main.rs |
+		awk '$2 != "total" && $1 >= 60 { print $2 ": " $1 " lines, 59 allowed"; bad = 1 } END { exit bad }'
+}
+
 # Unsafe code only where the system is called. The word in comments and lint names does not count.
 unsafe_code() {
 	found=$(sources | grep -v '^\./libcolibri/src/sys/' | xargs grep -nw unsafe /dev/null | grep -vE '^[^:]+:[0-9]+: *//' || true)
@@ -65,6 +71,7 @@ check 'formatting' $cargo fmt --all --check
 check 'clippy' $cargo clippy --workspace --all-targets -- -D warnings
 check 'man pages' manuals
 check 'file length' lengths
+check 'main.rs of the daemons' stories
 check 'unsafe' unsafe_code
 check 'cfg' cfg_in_functions
 check 'scripts' scripts

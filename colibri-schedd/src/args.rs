@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use libcolibri::error::{Fatal, Result, EX_USAGE};
+use libcolibri::sys::Ids;
 
 /// The options of colibri-schedd(8).
 pub struct Args {
     /// Whom to become.
-    pub ids: Option<(u32, u32)>,
+    pub ids: Option<Ids>,
     /// Log to standard error.
-    pub stderr: bool,
+    pub foreground: bool,
     /// Log more.
     pub verbose: bool,
     /// Say which version this is, and nothing else.
@@ -34,27 +35,26 @@ impl Args {
         };
         let mut out = Args {
             ids: None,
-            stderr: false,
+            foreground: false,
             verbose: false,
             version: false,
             zones: "/usr/share/zoneinfo".into(),
         };
         while let Some(a) = args.next() {
             match a.as_str() {
-                "-d" => out.stderr = true,
+                "-d" => out.foreground = true,
                 "-v" => out.verbose = true,
                 "-V" | "--version" => out.version = true,
                 "-u" => {
                     let value = args.next().ok_or_else(usage)?;
                     let (uid, gid) = value.split_once(':').ok_or_else(usage)?;
                     let number = |s: &str| s.parse::<u32>().map_err(|_| usage());
-                    out.ids = Some((number(uid)?, number(gid)?));
+                    let (uid, gid) = (number(uid)?, number(gid)?);
+                    let groups = vec![gid];
+                    out.ids = Some(Ids { uid, gid, groups });
                 }
                 "-z" => out.zones = args.next().ok_or_else(usage)?.into(),
-                _ => {
-                    eprintln!("{}", usage().message);
-                    return Err(usage());
-                }
+                _ => return Err(usage()),
             }
         }
         Ok(out)

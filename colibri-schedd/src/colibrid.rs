@@ -45,7 +45,7 @@ impl Colibrid {
     ///
     /// # Errors
     /// When confinement cannot be had or does not bite.
-    pub fn confine(&self, lock: &OwnedFd, zones: Option<BorrowedFd<'_>>) -> Result<Confined> {
+    pub fn confine(&self, zones: Option<BorrowedFd<'_>>) -> Result<Confined> {
         let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
         let poll = self.poll.as_raw_fd();
         log::with_fd(|syslog| {
@@ -55,7 +55,6 @@ impl Colibrid {
                 (errors.as_fd(), "stdio"),
                 (sys::borrow(&poll), "poll"),
                 (self.chan.as_fd(), "colibrid"),
-                (lock.as_fd(), "lock"),
             ];
             held.extend(zones.map(|fd| (fd, "zones")));
             held.extend(syslog.map(|fd| (fd, "syslog")));

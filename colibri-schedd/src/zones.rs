@@ -4,9 +4,13 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use jiff::tz::TimeZone;
+use libcolibri::error::cannot;
 use libcolibri::msg::ZONE_MAX;
+use libcolibri::warn;
 use nix::fcntl::{openat, OFlag};
 use nix::sys::stat::Mode;
 
@@ -60,12 +64,28 @@ fn is_zone(name: &str) -> bool {
     name.len() <= ZONE_MAX && name.split('/').all(part)
 }
 
-/// Files below a directory.
+/// The directory of the time zones. Without it there is UTC, and who needs more is told.
 #[must_use]
-pub fn below(dir: OwnedFd) -> Source {
+pub fn open(path: &Path) -> Option<OwnedFd> {
+    let opened = File::options()
+        .read(true)
+        .custom_flags(nix::libc::O_DIRECTORY)
+        .open(path);
+    match opened {
+        Ok(file) => Some(file.into()),
+        Err(e) => {
+            warn!("{}: UTC is the only time zone", cannot("open", path, &e));
+            None
+        }
+    }
+}
+
+/// Files below a directory; none without one.
+#[must_use]
+pub fn below(dir: Option<OwnedFd>) -> Source {
     Box::new(move |name| {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let file = File::from(openat(&dir, name, flags, Mode::empty()).ok()?);
+        let file = File::from(openat(dir.as_ref()?, name, flags, Mode::empty()).ok()?);
         let mut data = Vec::new();
         let read = file.take(FILE_MAX).read_to_end(&mut data);
         read.is_ok().then_some(data)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use libcolibri::chan::{self, Chan, ChanError};
 use libcolibri::error::{reason, Context, Fatal, Result};
 use libcolibri::msg::{FromSpawnd, Kill, Proven, Refusal, RunKey, ToSpawnd};
-use libcolibri::sandbox::{self, policy};
+use libcolibri::sandbox::{self, policy, Confined};
 use libcolibri::state::Container;
 use libcolibri::sys::{self, Signal};
 use libcolibri::{debug, info, log, warn};
@@ -24,6 +24,7 @@ use crate::notes::Note;
 use crate::outside;
 use crate::reap::{Child, Children};
 use crate::release::{Monitor, Progress, Release};
+use crate::schedd::Schedd;
 use crate::survey::survey;
 use crate::table::Table;
 
@@ -76,9 +77,11 @@ const CHILDREN: Token = Token(1);
 /// spawnd at work.
 pub struct Spawnd {
     chan: Chan<FromSpawnd, ToSpawnd>,
+    poll: Poll,
     table: Table,
     /// This program, for the monitors.
     program: OwnedFd,
+    schedd: Option<Schedd>,
     phase: Phase,
     children: Children,
     monitors: HashMap<RunKey, Monitor>,
@@ -86,49 +89,84 @@ pub struct Spawnd {
 }
 
 impl Spawnd {
-    /// Takes over the channel to colibrid.
+    /// Takes over the channel to colibrid, and what is to go with it.
     ///
     /// # Errors
     /// When the system has no descriptors left.
-    pub fn new(channel: OwnedFd, table: Table, program: OwnedFd) -> Result<Spawnd> {
+    pub fn new(
+        channel: OwnedFd,
+        table: Table,
+        program: OwnedFd,
+        schedd: Option<Schedd>,
+    ) -> Result<Spawnd> {
         let adopts = table.container == Container::Reaper;
+        let mut chan = Chan::new(channel);
+        let children = Children::new(adopts).or_fatal("listen for signals")?;
+        let poll = Poll::new().or_fatal("make an event queue")?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        poll.registry()
+            .register(chan.source(), COLIBRID, both)
+            .or_fatal("watch the channel to colibrid")?;
+        let signals = children.signals().raw();
+        poll.registry()
+            .register(&mut SourceFd(&signals), CHILDREN, Interest::READABLE)
+            .or_fatal("watch for signals")?;
         Ok(Spawnd {
-            chan: Chan::new(channel),
+            chan,
+            poll,
             table,
             // Above all numbers that the launcher rearranges.
             program: launch::aside(program).or_fatal("keep this program open")?,
+            schedd,
             phase: Phase::Setup,
-            children: Children::new(adopts).or_fatal("listen for signals")?,
+            children,
             monitors: HashMap::new(),
             releases: HashMap::new(),
         })
+    }
+
+    /// Sets the limits and names every descriptor that is held. There is no sandbox: what it does it
+    /// could do in none.
+    ///
+    /// # Errors
+    /// When a limit cannot be set, or something is open that the table does not name.
+    pub fn confine(&self, lock: &OwnedFd) -> Result<Confined> {
+        let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
+        log::with_fd(|syslog| {
+            let mut held: Vec<(BorrowedFd<'_>, &'static str)> = vec![
+                (input.as_fd(), "stdio"),
+                (output.as_fd(), "stdio"),
+                (errors.as_fd(), "stdio"),
+                (sys::borrow(&self.poll), "poll"),
+                (self.chan.as_fd(), "colibrid"),
+                (lock.as_fd(), "lock"),
+                (self.program.as_fd(), "program"),
+            ];
+            let signals = self.children.signals();
+            held.extend(signals.held().map(|fd| (fd, "signals")));
+            held.extend(syslog.map(|fd| (fd, "syslog")));
+            sandbox::confine(&policy::SPAWND, &held)
+        })
+        .map_err(|e| Fatal::new(e.to_string()))
     }
 
     /// Says Ready and serves until colibrid is gone. Runs go on without us.
     ///
     /// # Errors
     /// Whatever colibrid says that it must not.
-    pub fn serve(mut self) -> Result<()> {
+    pub fn serve(mut self, _limited: Confined) -> Result<()> {
         match self.converse() {
-            Err(Stop::Gone) => Ok(()),
+            Err(Stop::Gone) => {
+                self.schedd.iter().for_each(Schedd::kill);
+                Ok(())
+            }
+            // Then colibrid is there and has to learn whose fault it is.
             Err(Stop::Fatal(f)) => Err(f),
             Ok(never) => match never {},
         }
     }
 
     fn converse(&mut self) -> std::result::Result<std::convert::Infallible, Stop> {
-        let mut poll = Poll::new().or_fatal("make an event queue")?;
-        let both = Interest::READABLE | Interest::WRITABLE;
-        poll.registry()
-            .register(self.chan.source(), COLIBRID, both)
-            .or_fatal("watch the channel to colibrid")?;
-        poll.registry()
-            .register(
-                &mut SourceFd(&self.children.raw()),
-                CHILDREN,
-                Interest::READABLE,
-            )
-            .or_fatal("watch for signals")?;
         let mut events = Events::with_capacity(8);
         // Whatever is there before Ready is out of turn.
         self.hear()?;
@@ -143,11 +181,11 @@ impl Spawnd {
             self.chan.flush()?;
             self.hear()?;
             self.reap()?;
-            if let (true, Ok(fd)) = (log::is_lost(), log::connection()) {
-                log::replace(fd);
+            if log::is_lost() {
+                log::connection().into_iter().for_each(log::replace);
             }
             let deadline = self.advance()?;
-            match poll.poll(&mut events, timeout(deadline)) {
+            match self.poll.poll(&mut events, timeout(deadline)) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 other => other.or_fatal("wait for events")?,
             }
@@ -483,6 +521,19 @@ fn not_begun(open: &OpenOptions, path: &Path) -> io::Result<File> {
         true => Ok(file),
         false => Err(io::ErrorKind::AlreadyExists.into()),
     }
+}
+
+/// Goes ahead of everything that a run may do, where it has the right; the launchers go back. No
+/// debugger may look at it.
+///
+/// # Errors
+/// When the system refuses.
+pub fn rise() -> Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        sys::set_nice(-5).or_fatal("raise the priority")?;
+        sys::not_traceable().or_fatal("forbid debuggers")?;
+    }
+    Ok(())
 }
 
 /// colibrid is confined already: what it gets now must have its rights before.

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::DirBuilderExt;
 
 use libcolibri::config::Place;
+use libcolibri::error::{self, Context};
 use libcolibri::journal;
 use libcolibri::msg::RunKey;
 use libcolibri::state::Accounting;
@@ -132,6 +133,15 @@ struct Running {
     child: i32,
     pipes: [OwnedFd; 3],
     container: Option<OwnedFd>,
+}
+
+/// This program's own file, to become monitors by.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn own_program() -> error::Result<OwnedFd> {
+    let file = std::env::current_exe().and_then(File::open);
+    Ok(file.or_fatal("open this program")?.into())
 }
 
 /// Forks the launcher of a run and returns its process id, which is the monitor's.

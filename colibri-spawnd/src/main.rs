@@ -1,7 +1,8 @@
 //! colibri-spawnd: starts runs, kills them, proves them dead. The only process of the suite that
 //! keeps root, so it takes nothing but numbers, and only from colibrid.
 //!
-//! With `-M` the same program is the monitor of one run: see [`monitor`].
+//! With `-M` the same program is the monitor of one run: see [`monitor`]. This file is the daemon's
+//! privilege story, from top to bottom.
 
 mod agent;
 mod colibrid;
@@ -15,64 +16,44 @@ mod outside;
 mod reap;
 mod release;
 mod remove;
+mod schedd;
 mod steps;
 mod survey;
 mod table;
 
-use std::fs::File;
-use std::io::Write;
 use std::process::ExitCode;
 
 use libcolibri::config::Config;
 use libcolibri::error::{Context, Result};
-use libcolibri::log::Target;
-use libcolibri::{log, sys};
+use libcolibri::log::{self, Target};
+use libcolibri::sys;
 use options::{Options, Role};
 
 fn main() -> ExitCode {
-    let _ = log::init("colibri-spawnd", Target::Stderr, false);
     let result = match options::parse(std::env::args_os().skip(1).collect()) {
         Ok(Role::Monitor(args)) => monitor::main(&args),
         Ok(Role::Spawnd(options)) => spawnd(&options),
-        Ok(Role::Version) => {
-            println!("colibri-spawnd {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
+        Ok(Role::Version) => options::say_version(),
         Err(usage) => Err(usage),
     };
-    let Err(fatal) = result else {
-        return ExitCode::SUCCESS;
-    };
-    libcolibri::error!("{fatal}");
-    if !log::is_to_stderr() {
-        // The command that starts the suite passes this on, while there is one.
-        let _ = writeln!(std::io::stderr(), "colibri-spawnd: {fatal}");
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => ExitCode::from(log::last_word("colibri-spawnd", &fatal) as u8),
     }
-    ExitCode::from(fatal.code as u8)
 }
 
 fn spawnd(options: &Options) -> Result<()> {
-    // Inherited: the channel to colibrid, and the suite's lock, which is only kept.
     let channel = sys::inherit(3).or_fatal("find colibrid: this program is started by it")?;
-    let _lock = sys::inherit(4).or_fatal("find the suite's lock")?;
+    let lock = sys::inherit(4).or_fatal("find the suite's lock")?; // which is only kept
     sys::close_from(5).or_fatal("close descriptors")?;
-    let target = if options.foreground {
-        Target::Stderr
-    } else {
-        Target::Syslog
-    };
-    // Without syslogd there is nobody to tell; runs matter more.
-    let _ = log::init("colibri-spawnd", target, options.verbose);
-    // What needs names. This process is neither dropped nor confined: it is kept small instead.
-    let program = std::env::current_exe().and_then(File::open);
-    let program = program.or_fatal("open this program")?.into();
+    let target = Target::of(options.foreground);
+    let _ = log::init("colibri-spawnd", target, options.verbose); // runs matter more
+    let program = launch::own_program()?;
     let config = Config::load(&options.file)?;
     let table = table::Table::resolve(config, options.foreground, options.verbose)?;
-    if nix::unistd::geteuid().is_root() {
-        // Ahead of everything that a run may do; the launchers go back.
-        sys::set_nice(-5).or_fatal("raise the priority")?;
-        sys::not_traceable().or_fatal("forbid debuggers")?;
-    }
-    // Ready, and the loop.
-    colibrid::Spawnd::new(channel, table, program)?.serve()
+    let schedd = options.schedd.and_then(schedd::Schedd::find);
+    colibrid::rise()?; // it keeps root, and is kept small instead
+    let spawnd = colibrid::Spawnd::new(channel, table, program, schedd)?;
+    let limited = spawnd.confine(&lock)?; // to its limits and to what it may hold
+    spawnd.serve(limited)
 }

@@ -1,4 +1,4 @@
-//! The command line: `colibri-spawnd [-dv] [-f FILE]`, `-V`, or the hidden role `-M` of a monitor.
+//! The command line: `colibri-spawnd [-dv] [-f FILE] [-s PID]`, `-V`, or the hidden role `-M` of a monitor.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,6 +28,8 @@ pub struct Options {
     pub foreground: bool,
     /// `-v`: log details.
     pub verbose: bool,
+    /// `-s`: the process of schedd.
+    pub schedd: Option<i32>,
 }
 
 /// Reads the arguments, the program's name left out.
@@ -48,6 +50,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Role> {
         file: default_file().to_owned(),
         foreground: false,
         verbose: false,
+        schedd: None,
     };
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
@@ -56,16 +59,32 @@ pub fn parse(words: Vec<OsString>) -> Result<Role> {
             Some("-v") => options.verbose = true,
             Some("-V" | "--version") => return Ok(Role::Version),
             Some("-f") => options.file = words.next().ok_or_else(usage)?.into(),
+            Some("-s") => options.schedd = Some(pid(words.next()).ok_or_else(usage)?),
             _ => return Err(usage()),
         }
     }
     Ok(Role::Spawnd(options))
 }
 
+/// Says which version this is.
+///
+/// # Errors
+/// Never: it has the form of what else this program may do.
+pub fn say_version() -> Result<()> {
+    println!("colibri-spawnd {}", env!("CARGO_PKG_VERSION"));
+    Ok(())
+}
+
+/// The number of a process, of one and not of many.
+fn pid(word: Option<OsString>) -> Option<i32> {
+    let pid = word?.to_str()?.parse().ok()?;
+    (pid > 1).then_some(pid)
+}
+
 fn usage() -> Fatal {
     Fatal {
         code: EX_USAGE,
-        message: "usage: colibri-spawnd [-dvV] [-f file] (started by colibrid)".into(),
+        message: "usage: colibri-spawnd [-dvV] [-f file] [-s pid] (started by colibrid)".into(),
     }
 }
 
@@ -79,13 +98,23 @@ mod tests {
 
     #[test]
     fn options_are_read_and_others_refused() {
-        let Ok(Role::Spawnd(o)) = parse(words(&["-v", "-f", "/x", "-d"])) else {
+        let Ok(Role::Spawnd(o)) = parse(words(&["-v", "-f", "/x", "-d", "-s", "70"])) else {
             panic!("refused");
         };
-        assert_eq!(o.file, PathBuf::from("/x"));
+        assert_eq!((o.file, o.schedd), (PathBuf::from("/x"), Some(70)));
         assert!(o.verbose && o.foreground);
         assert_eq!(parse(words(&["-V"])).unwrap(), Role::Version);
-        for bad in [&["-f"][..], &["-x"], &["file"], &["-M", "1"], &["-v", "-M"]] {
+        for bad in [
+            &["-f"][..],
+            &["-x"],
+            &["file"],
+            &["-M", "1"],
+            &["-v", "-M"],
+            &["-s"],
+            &["-s", "x"],
+            &["-s", "1"],
+            &["-s", "-1"],
+        ] {
             assert_eq!(parse(words(bad)).unwrap_err().code, EX_USAGE, "{bad:?}");
         }
     }

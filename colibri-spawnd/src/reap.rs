@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::RawFd;
 
 use libcolibri::msg::RunKey;
 use libcolibri::signals::Signals;
@@ -44,10 +43,10 @@ impl Children {
         })
     }
 
-    /// The descriptor to watch for reading.
+    /// What tells of their end.
     #[must_use]
-    pub fn raw(&self) -> RawFd {
-        self.signals.raw()
+    pub fn signals(&self) -> &Signals {
+        &self.signals
     }
 
     /// Remembers a child.

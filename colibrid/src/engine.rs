@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use libcolibri::chan::ChanError;
 use libcolibri::config::Config;
-use libcolibri::error::{reason, Context, Fatal, Result, EX_OK};
+use libcolibri::error::{reason, Context, Fatal, Result, EX_CONFIG, EX_OK};
 use libcolibri::msg::{RunKey, ToMonitor, ToSpawnd};
 use libcolibri::sandbox::{self, policy, Confined};
 use libcolibri::signals::Signals;
@@ -130,6 +130,8 @@ pub struct Engine {
     pub(crate) last_command: u64,
     pub(crate) started_ms: u64,
     pub(crate) kept: bool,
+    /// There was no syslogd, and once the starting command has gone nobody reads stderr.
+    pub(crate) unheard: bool,
     pub(crate) mechanism: &'static str,
     pub(crate) ending: bool,
     pub(crate) ready: bool,
@@ -196,6 +198,7 @@ impl Engine {
             last_command: sys::wall_ms() << 20,
             started_ms: sys::wall_ms(),
             kept,
+            unheard: kept && log::is_to_stderr(),
             mechanism: "none",
             ending: false,
             ready: false,
@@ -455,7 +458,9 @@ impl Engine {
         }
     }
 
-    /// The three daemons live and die together.
+    /// The three daemons live and die together. With what status one of them exits must not decide
+    /// what becomes of the suite: to the keeper 0 and 75 are orders. Only while it starts is a
+    /// config that spawnd refuses told as such.
     fn check_children(&self) -> Result<()> {
         use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
         for (pid, name) in self
@@ -467,7 +472,12 @@ impl Engine {
             match status {
                 Ok(WaitStatus::Exited(_, code)) => {
                     let message = format!("lost child: {name} exited with {code}");
-                    return Err(Fatal { code, message });
+                    let refused =
+                        !self.spawnd.ready && (name, code) == ("colibri-spawnd", EX_CONFIG);
+                    return Err(match refused {
+                        true => Fatal::config(message),
+                        false => Fatal::new(message),
+                    });
                 }
                 Ok(WaitStatus::Signaled(_, s, _)) => {
                     return Err(Fatal::new(format!("lost child: {name} killed by {s}")))

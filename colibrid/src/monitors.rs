@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use libcolibri::chan::Chan;
+use libcolibri::chan::{Chan, ChanError};
 use libcolibri::error::{cannot, reason, Context, Result};
 use libcolibri::journal::Reader;
 use libcolibri::msg::{FromMonitor, RunKey, ToMonitor};
@@ -123,7 +123,10 @@ impl Engine {
                 }
                 Ok(None) => return Ok(()),
                 Err(e) => {
-                    debug!("monitor of {}: {e}", key.stem());
+                    match e {
+                        ChanError::Closed => debug!("monitor of {}: {e}", key.stem()),
+                        _ => warn!("monitor of {}: {e}: dropped", key.stem()),
+                    }
                     self.monitor_gone(token);
                     return Ok(());
                 }

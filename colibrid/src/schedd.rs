@@ -23,8 +23,11 @@ const TURN: usize = 256;
 /// Sent once at the start: a daemon that answers is alive, not merely there.
 const HELLO: u64 = 1;
 
+/// In messages.
+const NAME: &str = "colibri-schedd";
+
 fn lost(e: &ChanError) -> Fatal {
-    Fatal::new(format!("lost colibri-schedd: {e}"))
+    Fatal::new(format!("lost {NAME}: {e}"))
 }
 
 impl Schedd {
@@ -53,10 +56,14 @@ impl Engine {
     /// # Errors
     /// When it is gone or sent what it must not.
     pub(crate) fn hear_schedd(&mut self) -> Result<()> {
-        self.schedd.chan.flush().map_err(|e| lost(&e))?;
+        if let Err(e) = self.schedd.chan.flush() {
+            return Err(self.lost_peer(NAME, &e));
+        }
         for _ in 0..TURN {
-            let Some((m, _)) = self.schedd.chan.recv().map_err(|e| lost(&e))? else {
-                return Ok(());
+            let m = match self.schedd.chan.recv() {
+                Ok(Some((m, _))) => m,
+                Ok(None) => return Ok(()),
+                Err(e) => return Err(self.lost_peer(NAME, &e)),
             };
             let (confined, ready) = (self.schedd.confined, self.schedd.ready);
             match m {

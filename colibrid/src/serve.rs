@@ -555,6 +555,9 @@ impl Engine {
         if !self.kept {
             out.push("no keeper: if the suite dies, nothing starts it again");
         }
+        if self.unheard {
+            out.push("there was no syslogd: the log is lost until the suite is started again");
+        }
         if !self.names.separate {
             out.push("users are not separated: daemons and agents run as one user");
         }

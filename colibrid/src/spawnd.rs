@@ -9,7 +9,7 @@ use libcolibri::msg::{FromSpawnd, Refusal, RunKey, ToSpawnd};
 use libcolibri::state::{Accounting, Container};
 use libcolibri::{info, log};
 
-use crate::attempt::Happened;
+use crate::attempt::{Happened, Stage};
 use crate::audit::Sight;
 use crate::engine::{Engine, Out};
 
@@ -114,7 +114,9 @@ impl Engine {
                 self.spawnd.accounting = Some(accounting);
                 self.open_if_ready()
             }
-            (FromSpawnd::Started { key, .. }, Some(fd)) => self.monitor_started(key, fd),
+            (FromSpawnd::Started { key, .. }, Some(fd)) if self.awaits_start(key) => {
+                self.monitor_started(key, fd)
+            }
             (FromSpawnd::Log, Some(fd)) if self.spawnd.log_asked => {
                 self.spawnd.log_asked = false;
                 log::replace(fd);
@@ -128,7 +130,7 @@ impl Engine {
                 self.watchdog_reached(Err(errno))
             }
             (FromSpawnd::Hostd { errno }, None) if self.hostd_tried(errno) => Ok(()),
-            (FromSpawnd::Refused { key, why, errno }, None) => {
+            (FromSpawnd::Refused { key, why, errno }, None) if self.awaits_start(key) => {
                 match refusal(why, errno) {
                     Some(why) => self.not_started(key, &why),
                     None => self.if_current(key, |e| e.happened(key.run, Happened::Lost)),
@@ -154,6 +156,12 @@ impl Engine {
                 "colibri-spawnd said something out of turn: it is not to be trusted",
             )),
         }
+    }
+
+    /// Whether the attempt is being started. What is said of one that is not there is stale.
+    fn awaits_start(&self, key: RunKey) -> bool {
+        let live = self.runs.get(&key.run).filter(|l| l.key == key);
+        live.is_none_or(|l| l.stage == Stage::Starting)
     }
 
     /// Does something for a living attempt; what is said of any other is stale.

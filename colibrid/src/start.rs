@@ -50,7 +50,7 @@ pub struct Names {
 
 /// What was opened with root's rights.
 pub struct Ground {
-    /// The pid file; its lock is shared with the other daemons.
+    /// The pid file; its lock is shared with spawnd.
     pub pid_file: File,
     /// The run directory, to remove socket and pid file at the end.
     pub run_dir: OwnedFd,
@@ -205,12 +205,7 @@ pub fn prepare(args: &Args, config: &Config, names: &Names) -> Result<Ground> {
 }
 
 fn start_log(args: &Args) {
-    let target = if args.foreground {
-        Target::Stderr
-    } else {
-        Target::Syslog
-    };
-    if log::init("colibrid", target, args.verbose).is_err() {
+    if log::init("colibrid", Target::of(args.foreground), args.verbose).is_err() {
         // No syslogd is no reason not to run; stderr goes to the starting command at least.
         let _ = log::init("colibrid", Target::Stderr, args.verbose);
         warn!("cannot reach syslogd: logging to stderr");
@@ -272,8 +267,8 @@ fn directory(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<()> {
         .map_err(|e| cannot("set the mode of", path, &e))
 }
 
-/// Takes the suite's lock. The lock is shared by all daemons of a suite: it is free only when
-/// none of an earlier suite is left that could still start something.
+/// Takes the suite's lock. colibrid and spawnd share it: it is free only when none of an earlier
+/// suite is left that could still start something or write the database.
 fn lock(config: &Config) -> Result<File> {
     let path = config.paths.pid_file();
     let until = Instant::now() + LOCK_PATIENCE;
@@ -393,15 +388,6 @@ pub fn children(args: &Args, config: &Config, names: &Names, ground: &Ground) ->
         flags.push(c(b"-v")?);
     }
 
-    let program = c(dir.join("colibri-spawnd").as_os_str().as_bytes())?;
-    let mut argv = vec![
-        program.clone(),
-        c(b"-f")?,
-        c(config.file.as_os_str().as_bytes())?,
-    ];
-    argv.extend(flags.iter().cloned());
-    let (spawnd_pid, spawnd) = start(&program, &argv, ground.pid_file.as_fd())?;
-
     let program = c(dir.join("colibri-schedd").as_os_str().as_bytes())?;
     let mut argv = vec![program.clone()];
     if names.separate {
@@ -410,8 +396,17 @@ pub fn children(args: &Args, config: &Config, names: &Names, ground: &Ground) ->
     }
     let zones = config.paths.zoneinfo.as_os_str().as_bytes();
     argv.extend([c(b"-z")?, c(zones)?]);
+    argv.extend(flags.iter().cloned());
+    let (schedd_pid, schedd) = start(&program, &argv, None)?;
+
+    let program = c(dir.join("colibri-spawnd").as_os_str().as_bytes())?;
+    let file = c(config.file.as_os_str().as_bytes())?;
+    let mut argv = vec![program.clone(), c(b"-f")?, file];
+    // We could not kill schedd ourselves, once we are another user.
+    argv.extend([c(b"-s")?, c(schedd_pid.to_string().as_bytes())?]);
     argv.extend(flags);
-    let (schedd_pid, schedd) = start(&program, &argv, ground.pid_file.as_fd())?;
+    // It can start something: as long as it lives no other suite may.
+    let (spawnd_pid, spawnd) = start(&program, &argv, Some(ground.pid_file.as_fd()))?;
     Ok(Children {
         spawnd,
         spawnd_pid,
@@ -420,9 +415,13 @@ pub fn children(args: &Args, config: &Config, names: &Names, ground: &Ground) ->
     })
 }
 
-/// Fork and exec of one daemon: descriptor 3 is its channel, 4 the suite's lock, nothing else but
-/// stdio; the environment is empty.
-fn start(program: &CString, argv: &[CString], lock: BorrowedFd<'_>) -> Result<(i32, OwnedFd)> {
+/// Fork and exec of one daemon: descriptor 3 is its channel, 4 the suite's lock if it gets that,
+/// nothing else but stdio; the environment is empty.
+fn start(
+    program: &CString,
+    argv: &[CString],
+    lock: Option<BorrowedFd<'_>>,
+) -> Result<(i32, OwnedFd)> {
     let (ours, theirs) = chan::pair().or_fatal("make a socket pair")?;
     match sys::fork().or_fatal("fork")? {
         Fork::Parent(pid) => Ok((pid, ours)),
@@ -435,7 +434,12 @@ fn start(program: &CString, argv: &[CString], lock: BorrowedFd<'_>) -> Result<(i
     }
 }
 
-fn exec(program: &CString, argv: &[CString], channel: OwnedFd, lock: BorrowedFd<'_>) -> io::Error {
+fn exec(
+    program: &CString,
+    argv: &[CString],
+    channel: OwnedFd,
+    lock: Option<BorrowedFd<'_>>,
+) -> io::Error {
     let step = || -> io::Result<()> {
         // Copies above the target numbers first: either may sit on the other's place.
         let up = |fd: BorrowedFd<'_>| {
@@ -443,15 +447,17 @@ fn exec(program: &CString, argv: &[CString], channel: OwnedFd, lock: BorrowedFd<
             sys::inherit(nix::fcntl::fcntl(fd, arg)?)
         };
         let channel = up(channel.as_fd())?;
-        let lock = up(lock)?;
+        let lock = lock.map(up).transpose()?;
         // Away from the terminal: an interrupt typed there is for colibrid, who ends the runs first.
         nix::unistd::setsid()?;
         sys::dup_to(channel.as_fd(), 3)?;
-        sys::dup_to(lock.as_fd(), 4)?;
+        if let Some(lock) = &lock {
+            sys::dup_to(lock.as_fd(), 4)?;
+        }
         // They end when their channel does: a terminal's ^C or a shutdown's SIGTERM is for
         // colibrid to act on, in order.
         sys::ignore_signals(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
-        sys::cloexec_from(5)
+        sys::cloexec_from(if lock.is_some() { 5 } else { 4 })
     };
     if let Err(e) = step() {
         return e;

@@ -6,15 +6,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::io::{self, IoSlice, Write};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 
 use mio::net::UnixStream;
 use nix::sys::socket::{
-    recvmsg, sendmsg, socketpair, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags,
-    SockFlag, SockType,
+    sendmsg, socketpair, AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType,
 };
 
 use crate::error::reason;
@@ -264,38 +263,25 @@ impl<Tx: Wire, Rx: Wire> Chan<Tx, Rx> {
     /// Reads once. `false`: nothing there now.
     fn fill(&mut self) -> Result<bool, ChanError> {
         let mut buf = [0u8; CHUNK];
-        let mut cmsg = nix::cmsg_space!([i32; 2]);
-        let (n, fds) = loop {
-            let mut iov = [IoSliceMut::new(&mut buf)];
-            match recvmsg::<()>(
-                self.stream.as_raw_fd(),
-                &mut iov,
-                Some(&mut cmsg),
-                MsgFlags::MSG_CMSG_CLOEXEC,
-            ) {
-                Ok(m) => {
-                    let mut fds = Vec::new();
-                    let cut = m.flags.contains(MsgFlags::MSG_CTRUNC);
-                    if let Ok(list) = m.cmsgs() {
-                        for c in list {
-                            if let ControlMessageOwned::ScmRights(raw) = c {
-                                fds.extend(raw);
-                            }
-                        }
-                    }
-                    break (m.bytes, if cut { None } else { Some(fds) });
-                }
-                Err(nix::Error::EINTR) => {}
-                Err(nix::Error::EAGAIN) => return Ok(false),
-                Err(nix::Error::ECONNRESET) => return self.end(),
-                Err(e) => return Err(ChanError::Io(e.into())),
+        let got = loop {
+            match sys::receive(self.stream.as_fd(), &mut buf) {
+                Ok(got) => break got,
+                Err(e) => match e.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => return Ok(false),
+                    io::ErrorKind::ConnectionReset => return self.end(),
+                    _ => return Err(ChanError::Io(e)),
+                },
             }
         };
-        self.keep_fds(fds)?;
-        if n == 0 {
+        if got.cut || self.in_fds.len() + got.fds.len() > FDS_MAX {
+            return Err(ChanError::StrayFd);
+        }
+        self.in_fds.extend(got.fds);
+        if got.bytes == 0 {
             return self.end();
         }
-        self.inbuf.extend_from_slice(&buf[..n]);
+        self.inbuf.extend_from_slice(&buf[..got.bytes]);
         Ok(true)
     }
 
@@ -303,23 +289,6 @@ impl<Tx: Wire, Rx: Wire> Chan<Tx, Rx> {
     fn end(&mut self) -> Result<bool, ChanError> {
         self.closed = true;
         Err(ChanError::Closed)
-    }
-
-    fn keep_fds(&mut self, fds: Option<Vec<i32>>) -> Result<(), ChanError> {
-        let mut stray = fds.is_none();
-        for raw in fds.into_iter().flatten() {
-            // Owned at once, so that a refused one is closed.
-            let fd = sys::inherit(raw).map_err(ChanError::Io)?;
-            if self.in_fds.len() == FDS_MAX {
-                stray = true;
-            } else {
-                self.in_fds.push_back(fd);
-            }
-        }
-        if stray {
-            return Err(ChanError::StrayFd);
-        }
-        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 
 use syslog::{Facility, Formatter5424, Logger};
 
+use crate::error::Fatal;
 use crate::record::clip;
 
 /// Longest line, in bytes; syslogd takes 8 KiB at most.
@@ -29,6 +30,17 @@ pub enum Target {
     Stderr,
     /// To syslogd, facility daemon.
     Syslog,
+}
+
+impl Target {
+    /// Where a daemon's lines go: in the foreground to stderr.
+    #[must_use]
+    pub fn of(foreground: bool) -> Target {
+        match foreground {
+            true => Target::Stderr,
+            false => Target::Syslog,
+        }
+    }
 }
 
 struct Datagrams(UnixDatagram);
@@ -137,6 +149,17 @@ pub fn is_to_stderr() -> bool {
             ..
         })
     )
+}
+
+/// The last word of a daemon, and its exit code. It goes to stderr as well: the command that starts
+/// the suite passes it on, while there is one.
+pub fn last_word(tag: &str, fatal: &Fatal) -> i32 {
+    crate::error!("{fatal}");
+    if !is_to_stderr() {
+        // Its reader may be gone.
+        let _ = writeln!(io::stderr(), "{tag}: {fatal}");
+    }
+    fatal.code
 }
 
 /// Whether a line was lost because syslogd has gone, and no new connection was given since.

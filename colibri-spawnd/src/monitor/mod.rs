@@ -46,7 +46,8 @@ pub fn main(args: &Args) -> ! {
 
 fn run(args: &Args) -> Result<()> {
     // Without a log there is still the journal.
-    let _ = log::init("colibri-spawnd", target(args), args.verbose);
+    let target = log::Target::of(args.foreground);
+    let _ = log::init("colibri-spawnd", target, args.verbose);
     let given = inherit::Given::take(args)?; // 3 to 9, and nothing else
                                              // SIGXFSZ so that a limit on file sizes is a failed write and not our death.
     let wanted = [SIGCHLD, SIGTERM, SIGHUP, SIGINT, SIGXFSZ];
@@ -59,14 +60,6 @@ fn run(args: &Args) -> Result<()> {
     shell.connect(channel);
     shell.run(&confined);
     Ok(())
-}
-
-/// stderr is a terminal's or a test's in the foreground, and nobody's otherwise.
-fn target(args: &Args) -> log::Target {
-    match args.foreground {
-        true => log::Target::Stderr,
-        false => log::Target::Syslog,
-    }
 }
 
 /// Gives up everything but what the table names.

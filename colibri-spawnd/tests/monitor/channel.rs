@@ -126,9 +126,53 @@ pub fn garbage() {
         frame(9, 1, version),
     ];
     for bytes in &tries {
-        let stream = std::os::unix::net::UnixStream::connect(&rig.socket).expect("connect");
+        let stream = heard(&rig);
         (&stream).write_all(bytes).expect("write");
         wait_closed(&stream);
+    }
+    // Half of a Resume, and then nothing.
+    let stream = heard(&rig);
+    (&stream)
+        .write_all(&frame(8, 1, version)[..15])
+        .expect("write");
+    stream.shutdown(std::net::Shutdown::Write).expect("shut");
+    wait_closed(&stream);
+    rig.reconnect();
+    rig.resume(0);
+    rig.send(&ToMonitor::Stop);
+    rig.ended();
+    rig.gone();
+}
+
+/// Descriptors that nobody announced end the connection, and are closed.
+pub fn stray_descriptors() {
+    use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags};
+    use std::os::fd::{AsFd, AsRawFd};
+    let mut rig = Rig::start(&Spec {
+        script: "cat",
+        ..SPEC
+    });
+    rig.chan = None;
+    let mut resume = Vec::new();
+    libcolibri::wire::encode(&ToMonitor::Resume { from_seq: 0 }, &mut resume);
+    for count in [1, 2, 3, 253] {
+        let stream = heard(&rig);
+        let (mut here, there) = std::io::pipe().expect("pipe");
+        let fds = vec![there.as_raw_fd(); count];
+        sendmsg::<()>(
+            stream.as_raw_fd(),
+            &[std::io::IoSlice::new(&resume)],
+            &[ControlMessage::ScmRights(&fds)],
+            MsgFlags::empty(),
+            None,
+        )
+        .expect("sent");
+        drop(there);
+        wait_closed(&stream);
+        // Its end shows that nobody has the other end any more.
+        rig::readable(here.as_fd());
+        let got = std::io::Read::read(&mut here, &mut [0; 8]);
+        assert!(matches!(got, Ok(0)), "{count}: {got:?}");
     }
     rig.reconnect();
     rig.resume(0);
@@ -137,7 +181,19 @@ pub fn garbage() {
     rig.gone();
 }
 
-/// Reads to the end of what the monitor says, Hello at most.
+/// A connection on which the monitor has said Hello. Until it has seen the end of the one before, it
+/// refuses another.
+fn heard(rig: &Rig) -> std::os::unix::net::UnixStream {
+    use std::io::Read;
+    loop {
+        let stream = std::os::unix::net::UnixStream::connect(&rig.socket).expect("connect");
+        if (&stream).read_exact(&mut [0; 32]).is_ok() {
+            return stream;
+        }
+    }
+}
+
+/// Reads to the end of what the monitor says.
 fn wait_closed(mut stream: &std::os::unix::net::UnixStream) {
     use std::io::Read;
     use std::os::fd::AsFd;
@@ -153,7 +209,7 @@ fn wait_closed(mut stream: &std::os::unix::net::UnixStream) {
             }
         }
     }
-    assert!(said <= 32, "{said} bytes after Hello");
+    assert_eq!(said, 0, "bytes after Hello");
 }
 
 pub fn resume_first() {

@@ -75,6 +75,10 @@ const CASES: &[Case] = &[
     case("others may not connect", channel::wrong_user).as_root(),
     case("garbage ends its connection only", channel::garbage),
     case(
+        "a stray descriptor ends its connection only",
+        channel::stray_descriptors,
+    ),
+    case(
         "nothing is said before resume, and resume comes first",
         channel::resume_first,
     ),

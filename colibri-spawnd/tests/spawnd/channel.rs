@@ -1,6 +1,7 @@
 //! What ends colibri-spawnd when it comes over its channel.
 
 use super::*;
+use libcolibri::wire::{Wire, WireError};
 
 /// Bytes of spawnd's first message.
 const READY: usize = wire::HEADER + 14;
@@ -35,6 +36,24 @@ fn frame_of(msg: ToSpawnd) -> Vec<u8> {
     frame
 }
 
+/// A spawnd that has said Ready, and our end of its channel.
+fn ready() -> (Suite, i32, UnixStream) {
+    let s = Suite::prepare("");
+    let (ours, theirs) = chan::pair().unwrap();
+    let pid = s.spawn(&theirs);
+    drop(theirs);
+    let ours = UnixStream::from(ours);
+    ours.set_nonblocking(false).unwrap();
+    (&ours).read_exact(&mut [0; READY]).unwrap();
+    (s, pid, ours)
+}
+
+fn ends_for(s: &Suite, pid: i32, what: &str, why: &str) {
+    assert_eq!(code(harness::wait(pid).unwrap()), 1, "{what}: {}", s.log());
+    let line = format!("colibri-spawnd: error: colibrid: {why}\n");
+    assert!(s.log().ends_with(&line), "{what}: {}", s.log());
+}
+
 pub fn garbage() {
     let good = frame_of(ToSpawnd::Release { key: KEY });
     let change = |at: usize, to: u8| {
@@ -47,46 +66,60 @@ pub fn garbage() {
         bad.push(0);
         bad
     };
-    for (what, bytes) in [
-        ("text", b"GET / HTTP/1.0\r\n\r\n".to_vec()),
-        ("oversize", change(3, 0xff)),
-        ("kind", change(4, 99)),
-        ("version", change(6, 99)),
-        ("flags", change(7, 1)),
-        ("trailing", trailing),
-        ("short", change(0, good[0] - 1)[..good.len() - 1].to_vec()),
+    let short = change(0, good[0] - 1)[..good.len() - 1].to_vec();
+    for (what, bytes, why) in [
+        (
+            "text",
+            b"GET / HTTP/1.0\r\n\r\n".to_vec(),
+            WireError::Version(b'H'),
+        ),
+        (
+            "oversize",
+            change(3, 1),
+            WireError::TooLong {
+                len: 16 + (1 << 24),
+                max: ToSpawnd::MAX,
+            },
+        ),
+        ("kind", change(4, 99), WireError::Kind(99)),
+        ("version", change(6, 99), WireError::Version(99)),
+        ("flags", change(7, 1), WireError::Flags(1)),
+        ("trailing", trailing, WireError::Trailing(1)),
+        ("short", short, WireError::Short),
     ] {
-        let s = Suite::prepare("");
-        let (ours, theirs) = chan::pair().unwrap();
-        let pid = s.spawn(&theirs);
-        drop(theirs);
-        let mut ours = UnixStream::from(ours);
-        ours.set_nonblocking(false).unwrap();
-        let mut ready = [0; READY];
-        ours.read_exact(&mut ready).unwrap();
+        let (s, pid, mut ours) = ready();
         ours.write_all(&bytes).unwrap();
-        assert_eq!(code(harness::wait(pid).unwrap()), 1, "{what}: {}", s.log());
+        ends_for(&s, pid, what, &why.to_string());
     }
 }
 
+/// Nothing is done of half a request, and its end is colibrid's end, not an error.
+pub fn half_a_request() {
+    let (s, pid, mut ours) = ready();
+    let frame = frame_of(ToSpawnd::Start {
+        key: KEY,
+        profile: 0,
+    });
+    ours.write_all(&frame[..frame.len() - 1]).unwrap();
+    drop(ours);
+    assert_eq!(code(harness::wait(pid).unwrap()), 0, "{}", s.log());
+    assert!(!s.log().contains("error"), "{}", s.log());
+    assert!(fs::read_dir(s.path("state/runs")).unwrap().next().is_none());
+}
+
 pub fn stray_descriptor() {
-    let s = Suite::prepare("");
-    let (ours, theirs) = chan::pair().unwrap();
-    let pid = s.spawn(&theirs);
-    drop(theirs);
-    let raw = [ours.as_raw_fd()];
-    let frame = frame_of(ToSpawnd::Release { key: KEY });
-    let ours = UnixStream::from(ours);
-    ours.set_nonblocking(false).unwrap();
-    (&ours).read_exact(&mut [0; READY]).unwrap();
-    nix::sys::socket::sendmsg::<()>(
-        ours.as_raw_fd(),
-        &[IoSlice::new(&frame)],
-        &[nix::sys::socket::ControlMessage::ScmRights(&raw)],
-        nix::sys::socket::MsgFlags::empty(),
-        None,
-    )
-    .unwrap();
-    assert_eq!(code(harness::wait(pid).unwrap()), 1);
-    assert!(s.log().contains("unexpected descriptor"), "{}", s.log());
+    for count in [1, 2, 3, 253] {
+        let (s, pid, ours) = ready();
+        let raw = vec![ours.as_raw_fd(); count];
+        let frame = frame_of(ToSpawnd::Release { key: KEY });
+        nix::sys::socket::sendmsg::<()>(
+            ours.as_raw_fd(),
+            &[IoSlice::new(&frame)],
+            &[nix::sys::socket::ControlMessage::ScmRights(&raw)],
+            nix::sys::socket::MsgFlags::empty(),
+            None,
+        )
+        .unwrap();
+        ends_for(&s, pid, &format!("{count}"), "unexpected descriptor");
+    }
 }

@@ -56,6 +56,10 @@ const CASES: &[Case] = &[
     ),
     case("a request before Ready ends it", channel::wrong_phase),
     case("garbage ends it", channel::garbage),
+    case(
+        "half a request is the end of colibrid",
+        channel::half_a_request,
+    ),
     case("a stray descriptor ends it", channel::stray_descriptor),
     case("an unknown profile is refused", unknown_profile),
     case("an attempt starts once", starts_once),

@@ -144,11 +144,6 @@ pub const SCHEDD: Confinement = Confinement {
         WAKER,
         role("colibrid", CHANNEL, "its only peer"),
         role(
-            "lock",
-            &[],
-            "the suite's lock, held so that it lives as long as any of the suite",
-        ),
-        role(
             "zones",
             &[Lookup, Read, Fstat, Seek],
             "the directory of the time zones; each is read when a schedule first names it",
@@ -274,7 +269,7 @@ pub const SPAWND: Confinement = Confinement {
         role(
             "lock",
             &[],
-            "the suite's lock, held so that it lives as long as any of the suite",
+            "the suite's lock: as long as this process can start something, no other suite may",
         ),
         role(
             "program",

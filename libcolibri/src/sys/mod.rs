@@ -11,6 +11,7 @@ pub mod cell;
 mod clock;
 mod cred;
 mod fd;
+mod message;
 mod probe;
 mod process;
 mod signals;
@@ -35,6 +36,7 @@ pub use fd::{
     borrow, cloexec_from, close_from, dup_to, flock_exclusive_nb, inherit, lock_is_held,
     open_descriptors,
 };
+pub use message::{receive, Received};
 pub use nix::sys::resource::Resource;
 pub use nix::sys::signal::Signal;
 pub use process::{

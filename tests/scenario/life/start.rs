@@ -4,7 +4,8 @@ use colibri_tests::client::Client;
 use colibri_tests::daemon::{run, Daemon};
 use colibri_tests::procs;
 use colibri_tests::skip::skip;
-use colibri_tests::suite::{config_text, is_root, program, Profile, Scratch, Setup};
+use colibri_tests::suite::{config_text, is_root, program, Profile, Scratch, Setup, Suite};
+use libcolibri::log;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -43,6 +44,20 @@ fn the_starting_command_returns_when_the_suite_is_ready() {
     let keeper = procs::table().into_iter().find(|p| p.pid == keeper);
     let title = keeper.expect("the keeper").title;
     assert!(title.contains("[keeper]"), "{title}");
+}
+
+#[test]
+fn a_log_that_nobody_reads_is_no_secret() {
+    const TOLD: &str = "there was no syslogd: the log is lost until the suite is started again";
+    let told = |mut client: Client| {
+        let status = client.call(json!({"cmd": "status"}));
+        let warnings = status["warnings"].as_array().expect("warnings").clone();
+        warnings.contains(&json!(TOLD))
+    };
+    let daemon = Daemon::start(Scratch::new(), &plain());
+    assert_eq!(told(daemon.client()), log::connection().is_err());
+    // In the foreground it is read, or nobody wanted it.
+    assert!(!told(Suite::start(plain()).client()));
 }
 
 #[test]

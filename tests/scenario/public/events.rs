@@ -58,6 +58,27 @@ fn over(suite: &Suite, run: u64) {
     });
 }
 
+/// Takes in the events up to a snapshot's number, and asserts that they make its pane of the run.
+/// Returns them.
+#[track_caller]
+fn agree(client: &mut Client, fold: &mut Fold, snapshot: Value, run: u64) -> Vec<Value> {
+    let mut events = Vec::new();
+    while snapshot["seq"].as_u64().expect("a number") > fold.seq {
+        let line = client.event(LONG).expect("an event");
+        fold.apply(&line["event"]);
+        events.push(line["event"].clone());
+    }
+    assert_eq!(snapshot["seq"], fold.seq, "{events:?}");
+    let all = comparable(snapshot);
+    let mut panes = all.as_array().expect("panes").iter();
+    let pane = panes.find(|p| p["run"] == run);
+    let mut told = fold.pane(run).expect("its pane").clone();
+    let fields = told.as_object_mut().expect("a pane");
+    fields.remove("last_event_at");
+    assert_eq!(pane, Some(&told), "at {} after {events:?}", fold.seq);
+    events
+}
+
 #[test]
 fn a_snapshot_and_its_tail_are_the_state_at_every_number() {
     let (suite, mut steps) = with_steps("");
@@ -67,41 +88,28 @@ fn a_snapshot_and_its_tail_are_the_state_at_every_number() {
     let mut asking = suite.client();
     for round in 0..3 {
         let run = client.spawn_agent("steps", "go");
-        let mut ended = false;
-        let mut stage = 0;
-        while !ended {
+        let (mut seen, mut compared) = (Vec::new(), 0);
+        let mut used = 0;
+        while !seen.iter().any(|e: &Value| e["kind"] == "ended") {
+            // The next event first, so that each round of this brings something new.
             let line = client.event(LONG).expect("an event");
             fold.apply(&line["event"]);
-            ended = line["event"]["kind"] == "ended";
-            // Its place may have passed by the time it is asked for: then it is for later.
+            seen.push(line["event"].clone());
             let now = asking.call(json!({"cmd": "snapshot"}));
-            if now["seq"] == fold.seq {
-                let told = fold.pane(run).expect("its pane").clone();
-                let all = comparable(now);
-                let pane = all
-                    .as_array()
-                    .expect("panes")
-                    .iter()
-                    .find(|p| p["run"] == run);
-                let mut told = told;
-                told.as_object_mut()
-                    .expect("a pane")
-                    .remove("last_event_at");
-                assert_eq!(pane, Some(&told), "at {} after {line}", fold.seq);
-            }
-            match (stage, line["event"]["kind"].as_str()) {
-                (0, Some("state")) if line["event"]["state"] == "working" => {
-                    steps.tools(5);
-                    stage = 1;
-                }
-                (1, Some("tool-end")) => {
-                    steps.settle();
-                    steps.exit(round);
-                    stage = 2;
-                }
-                _ => {}
+            seen.extend(agree(&mut client, &mut fold, now, run));
+            compared += 1;
+            let saw = |kind: &str| seen.iter().any(|e| e["kind"] == kind);
+            let works = seen.iter().any(|e| e["state"] == "working");
+            if used == 0 && works {
+                steps.tools(5);
+                used = 1;
+            } else if used == 1 && saw("tool-end") {
+                steps.settle();
+                steps.exit(round);
+                used = 2;
             }
         }
+        assert!(compared > 2, "{compared} in run {run}: {seen:?}");
     }
 }
 

@@ -1,12 +1,18 @@
 //! What is too much: refused by a name, and nobody else notices.
 
+use colibri_tests::client::Client;
 use colibri_tests::procs;
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{Scratch, Setup, Suite};
 use colibri_tests::wait::{must, LONG};
 use colibrid::request::LINE_MAX;
 use libcolibri::msg::TEXT_MAX;
+use nix::fcntl::{FcntlArg, OFlag};
+use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags};
 use serde_json::json;
+use std::io::{IoSlice, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 
 fn limited(limits: &str) -> Suite {
     Suite::start(Setup {
@@ -180,4 +186,33 @@ fn connections_that_come_and_go_leave_nothing() {
         (count() <= before).then_some(())
     });
     suite.client().call(json!({"cmd": "ping"}));
+}
+
+#[test]
+fn descriptors_that_a_client_sends_go_nowhere() {
+    let suite = limited("");
+    let conn = UnixStream::connect(suite.socket()).expect("connected");
+    let (mut here, there) = std::io::pipe().expect("a pipe");
+    for count in [1, 2, 3, 250] {
+        let fds = vec![there.as_raw_fd(); count];
+        sendmsg::<()>(
+            conn.as_raw_fd(),
+            &[IoSlice::new(b"{\"cmd\":\"ping\"}\n")],
+            &[ControlMessage::ScmRights(&fds)],
+            MsgFlags::empty(),
+            None,
+        )
+        .expect("sent");
+    }
+    let mut client = Client::over(conn);
+    for _ in 0..4 {
+        assert_eq!(client.value(LONG).expect("a reply")["ok"], true);
+    }
+    drop(there);
+    // Its end shows that nobody has the other end any more; the connection still lives.
+    nix::fcntl::fcntl(&here, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("non-blocking");
+    must("the end of the pipe", LONG, || {
+        matches!(here.read(&mut [0; 8]), Ok(0)).then_some(())
+    });
+    assert_eq!(client.call(json!({"cmd": "ping"})), json!({}));
 }

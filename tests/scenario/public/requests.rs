@@ -1,8 +1,11 @@
 //! Requests and replies: order, ids, and what a bad request costs its sender.
 
 use colibri_tests::client::Client;
-use colibri_tests::suite::{Setup, Suite};
-use colibri_tests::wait::LONG;
+use colibri_tests::procs;
+use colibri_tests::steps::Steps;
+use colibri_tests::suite::{Scratch, Setup, Suite};
+use colibri_tests::wait::{must, LONG};
+use nix::sys::signal::Signal;
 use serde_json::{json, Value};
 
 /// Sends a line as it is and returns the reply.
@@ -120,4 +123,40 @@ fn a_client_that_closes_its_side_still_gets_its_replies() {
     assert_eq!(client.value(LONG).expect("a reply")["ok"], true);
     // The rest is no line, so there is no reply to it.
     assert_eq!(client.line(LONG).expect("the end"), None);
+}
+
+#[test]
+fn a_suite_that_stops_takes_no_new_work_and_says_so() {
+    let scratch = Scratch::new();
+    let (mut profile, mut steps) = Steps::new(&scratch, "steps");
+    // It ends when the test has seen enough.
+    profile.more = "stop_grace = 300".into();
+    let setup = Setup {
+        profiles: vec![profile],
+        ..Setup::default()
+    };
+    let mut suite = Suite::start_in(scratch, setup);
+    let mut client = suite.client();
+    client.subscribe(None);
+    let run = client.spawn_agent("steps", "go");
+    client.wait_state(run, "working");
+    procs::signal(suite.pid(), Signal::SIGTERM);
+    let mut other = suite.client();
+    must("the suite to stop", LONG, || {
+        let status = other.call(json!({"cmd": "status"}));
+        (status["stopping"] == true).then_some(())
+    });
+    for request in [
+        json!({"cmd": "spawn-agent", "profile": "steps", "prompt": "go"}),
+        json!({"cmd": "create-task", "title": "t"}),
+    ] {
+        let reply = other.request(request).expect("a reply");
+        assert_eq!(reply["ok"], false, "{reply}");
+        let error = json!({"code": "unavailable", "message": "the suite is stopping"});
+        assert_eq!(reply["error"], error);
+    }
+    assert_eq!(other.call(json!({"cmd": "ping"})), json!({}));
+    steps.exit(0);
+    assert_eq!(suite.wait_end().code(), Some(0), "{}", suite.log());
+    assert_eq!(steps.started(), 1);
 }

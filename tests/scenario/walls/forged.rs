@@ -9,23 +9,22 @@ use colibri_tests::skip::skip;
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{is_root, Scratch, Setup, Suite};
 use colibri_tests::wait::{must, LONG};
-use libcolibri::msg::{FromMonitor, Kill, RunKey};
-use libcolibri::record::{Entry, Record};
-use libcolibri::wire::{self, Wire};
+use libcolibri::msg::{FromMonitor, Kill, RunKey, ToMonitor};
+use libcolibri::record::{Command, Entry, Record};
+use libcolibri::wire;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{kill, Signal};
+use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags};
 use nix::unistd::Pid;
 use serde_json::{json, Value};
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
+use std::io::{Error, ErrorKind, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-fn frame<M: Wire>(m: &M) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    wire::encode(m, &mut bytes);
-    bytes
-}
+use crate::stage::{frame, garbage};
 
 fn hello(key: RunKey) -> Vec<u8> {
     frame(&FromMonitor::Hello {
@@ -34,8 +33,7 @@ fn hello(key: RunKey) -> Vec<u8> {
     })
 }
 
-fn entry(seq: u64) -> Vec<u8> {
-    let record = Record::Stopping;
+fn entry(seq: u64, record: Record) -> Vec<u8> {
     frame(&FromMonitor::Entry(Entry {
         seq,
         at_ms: u64::MAX,
@@ -43,36 +41,110 @@ fn entry(seq: u64) -> Vec<u8> {
     }))
 }
 
-/// What it says, and whether that alone ends its connection.
-fn lies(key: RunKey) -> Vec<(&'static str, Vec<u8>, bool)> {
+/// One thing to say.
+struct Lie {
+    what: &'static str,
+    bytes: Vec<u8>,
+    /// Descriptors that come with it.
+    fds: usize,
+    /// Why its connection ends, if that alone ends it.
+    why: Option<String>,
+}
+
+fn lie(what: &'static str, bytes: Vec<u8>, why: &str) -> Lie {
+    let why = Some(why.to_owned());
+    Lie {
+        what,
+        bytes,
+        fds: 0,
+        why,
+    }
+}
+
+/// What is said to a colibrid that has the run's records up to `seq`.
+fn lies(key: RunKey, seq: u64) -> Vec<Lie> {
     let other = RunKey {
         run: key.run + 1,
         attempt: key.attempt + 1,
     };
-    let straggling = frame(&FromMonitor::Straggling { kill: Kill::Kill });
-    vec![
-        ("another run", hello(other), true),
-        (
-            "a stale attempt",
-            hello(RunKey { attempt: 77, ..key }),
-            true,
+    let stale = RunKey { attempt: 77, ..key };
+    let is = |key: RunKey| format!("it says that it is {}: dropped", key.stem());
+    let straggling = FromMonitor::Straggling { kill: Kill::Kill };
+    let gap = format!("record 500000 where {} was due: dropped", seq + 1);
+    let did = Record::Did {
+        token: 4711,
+        command: Command::Steer,
+        error: String::new(),
+    };
+    let mut all = vec![
+        lie("another run", hello(other), &is(other)),
+        lie("a stale attempt", hello(stale), &is(stale)),
+        lie("hello twice", hello(key).repeat(2), &is(key)),
+        lie(
+            "a record before hello",
+            entry(1, Record::Stopping),
+            "no hello: dropped",
         ),
-        ("hello twice", [hello(key), hello(key)].concat(), true),
-        ("a record before hello", entry(1), true),
-        (
+        lie(
             "a record out of order",
-            [hello(key), entry(500_000)].concat(),
-            true,
+            [hello(key), entry(500_000, Record::Stopping)].concat(),
+            &gap,
         ),
-        ("text", b"GET / HTTP/1.0\r\n\r\n".to_vec(), true),
-        ("zeroes", vec![0; 4096], true),
-        ("ones", vec![0xff; 4096], true),
+    ];
+    for (what, bytes, why) in garbage(&straggling) {
+        let said = [hello(key), bytes].concat();
+        all.push(lie(what, said, &format!("{why}: dropped")));
+    }
+    for fds in [1, 3, 200] {
+        all.push(Lie {
+            fds,
+            ..lie("descriptors", hello(key), "unexpected descriptor: dropped")
+        });
+    }
+    let mut half = [hello(key), frame(&straggling)].concat();
+    half.pop();
+    all.push(lie("half a frame and the end", half, "the peer is gone"));
+    for (what, said) in [
+        ("a thousand signals", frame(&straggling).repeat(1000)),
         (
-            "a thousand signals",
-            [hello(key), straggling.repeat(1000)].concat(),
-            false,
+            "an answer to a command that nobody gave",
+            entry(seq + 1, did),
         ),
-    ]
+    ] {
+        all.push(Lie {
+            why: None,
+            ..lie(what, [hello(key), said].concat(), "")
+        });
+    }
+    all
+}
+
+/// The record that colibrid wants the next after, as it says first of all.
+fn resume(conn: &mut UnixStream) -> u64 {
+    let mut said = frame(&ToMonitor::Resume { from_seq: 0 });
+    conn.read_exact(&mut said).expect("Resume");
+    let header = wire::header::<ToMonitor>(&said).expect("a header");
+    match wire::decode(header.expect("whole").kind, &said[wire::HEADER..]) {
+        Ok(ToMonitor::Resume { from_seq }) => from_seq,
+        other => panic!("{other:?} instead of Resume"),
+    }
+}
+
+fn say(conn: &UnixStream, lie: &Lie) {
+    let fds = vec![conn.as_raw_fd(); lie.fds];
+    let with = [ControlMessage::ScmRights(&fds)];
+    let with = if fds.is_empty() { &[][..] } else { &with[..] };
+    let mut left = &lie.bytes[..];
+    let bytes = [IoSlice::new(left)];
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    if let Ok(n) = sendmsg::<()>(conn.as_raw_fd(), &bytes, with, flags, None) {
+        left = &left[n..];
+    }
+    // It may hang up in the middle of it.
+    let _ = (&*conn).write_all(left);
+    if lie.why.as_deref() == Some("the peer is gone") {
+        conn.shutdown(Shutdown::Write).expect("the end");
+    }
 }
 
 fn only(dir: &Path) -> PathBuf {
@@ -80,16 +152,25 @@ fn only(dir: &Path) -> PathBuf {
     files.next().expect("a file").path()
 }
 
-#[test]
-fn a_forged_monitor_harms_nobody() {
-    if is_root() {
-        return skip("as an ordinary user only, where the monitors' user is ours");
-    }
-    for n in 0..lies(RunKey { run: 1, attempt: 1 }).len() {
+/// A suite that takes us for the monitor of its only run.
+struct Forged {
+    suite: Suite,
+    steps: Steps,
+    key: RunKey,
+    conn: UnixStream,
+    /// What says that the monitor lives.
+    life: (UnixListener, Flock<File>),
+}
+
+impl Forged {
+    /// Kills a suite and the monitor of its run, and starts it again with us in the dead one's
+    /// place: its lock and its socket.
+    fn start() -> Forged {
         let scratch = Scratch::new();
         let (profile, steps) = Steps::new(&scratch, "steps");
         let setup = Setup {
             profiles: vec![profile],
+            args: vec!["-v".into()],
             ..Setup::default()
         };
         let mut suite = Suite::start_in(scratch, setup);
@@ -98,24 +179,17 @@ fn a_forged_monitor_harms_nobody() {
         let run = client.spawn_agent("steps", "go");
         let started = client.wait_event(run, "its monitor", |e| e["kind"] == "started");
         client.wait_state(run, "working");
-        let monitor = started["monitor"]
-            .as_i64()
-            .and_then(|p| i32::try_from(p).ok());
+        let monitor = started["monitor"].as_i64().expect("a monitor");
         let attempt = started["attempt"].as_u64().expect("an attempt");
-        let below = suite.processes();
-        for pid in below
-            .iter()
-            .map(|p| p.pid)
-            .chain(monitor)
-            .chain([suite.pid()])
-        {
+        let mut all = vec![i32::try_from(monitor).expect("fits"), suite.pid()];
+        all.extend(suite.processes().iter().map(|p| p.pid));
+        for pid in all {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         suite.wait_end();
         must("the last process to go", LONG, || {
             users_of(suite.dir()).is_empty().then_some(())
         });
-        // In the dead monitor's place: its lock and its socket.
         let journal = File::open(only(&suite.dir().join("state/runs"))).expect("the journal");
         // To an ordinary user a dying monitor does not show what it still holds.
         let lock = must("the dead monitor's lock", LONG, || {
@@ -126,28 +200,64 @@ fn a_forged_monitor_harms_nobody() {
         fs::remove_file(&path).expect("removed");
         let listener = UnixListener::bind(&path).expect("bound");
         suite.launch();
-        let (mut conn, _) = listener.accept().expect("colibrid connects");
+        let (conn, _) = listener.accept().expect("colibrid connects");
         conn.set_read_timeout(Some(LONG)).expect("a deadline");
-        let (what, bytes, ends) = lies(RunKey { run, attempt }).swap_remove(n);
-        // It may hang up in the middle of it.
-        let _ = conn.write_all(&bytes);
-        if ends {
-            let mut rest = Vec::new();
-            let over = conn.read_to_end(&mut rest);
-            assert!(over.is_ok() || rest.len() < 4096, "{what}: {over:?}");
+        Forged {
+            suite,
+            steps,
+            key: RunKey { run, attempt },
+            conn,
+            life: (listener, lock),
         }
-        let mut client = suite.client();
+    }
+
+    /// The connection ends, and the log says why.
+    #[track_caller]
+    fn is_dropped(&mut self, what: &str, why: &str) {
+        // With bytes of ours unread its end is a reset.
+        let over = self.conn.read_to_end(&mut Vec::new());
+        let reset = |e: &Error| e.kind() == ErrorKind::ConnectionReset;
+        let ended = over.is_ok() || over.as_ref().is_err_and(reset);
+        assert!(ended, "{what}: {over:?}");
+        let line = format!("monitor of {}: {why}\n", self.key.stem());
+        must("a word in the log", LONG, || {
+            self.suite.log().contains(&line).then_some(())
+        });
+    }
+
+    /// The run is lost, and that is all.
+    #[track_caller]
+    fn harms_nobody(self, what: &str) {
+        let mut client = self.suite.client();
         let pid = client.call(json!({"cmd": "status"}))["pid"].clone();
         assert_eq!(client.call(json!({"cmd": "ping"})), json!({}), "{what}");
-        drop((conn, listener, lock));
+        drop((self.conn, self.life));
         let row: Value = must("the run to be given up", LONG, || {
-            let row = client.call(json!({"cmd": "get-run", "run": run}));
+            let row = client.call(json!({"cmd": "get-run", "run": self.key.run}));
             (row["ended"] == true).then_some(row)
         });
         assert_eq!(row["reason"], "monitor lost", "{what}: {row}");
         let status = client.call(json!({"cmd": "status"}));
         assert_eq!(status["pid"], pid, "{what}: the suite was started anew");
-        assert!(!suite.log().contains("panicked"), "{what}: {}", suite.log());
-        assert_eq!(steps.started(), 1);
+        let log = self.suite.log();
+        assert!(!log.contains("panicked"), "{what}: {log}");
+        assert_eq!(self.steps.started(), 1);
+    }
+}
+
+#[test]
+fn a_forged_monitor_harms_nobody() {
+    if is_root() {
+        return skip("as an ordinary user only, where the monitors' user is ours");
+    }
+    for n in 0..lies(RunKey { run: 1, attempt: 1 }, 0).len() {
+        let mut forged = Forged::start();
+        let from = resume(&mut forged.conn);
+        let lie = lies(forged.key, from).swap_remove(n);
+        say(&forged.conn, &lie);
+        if let Some(why) = &lie.why {
+            forged.is_dropped(lie.what, why);
+        }
+        forged.harms_nobody(lie.what);
     }
 }

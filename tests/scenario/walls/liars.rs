@@ -1,133 +1,76 @@
 //! A daemon of the suite that has been taken over and says what it must not: its peer ends, with a
 //! word in the log, and nothing that it asked for is done.
 
-use std::fs::{self, Permissions};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
-use colibri_tests::daemon::{end_of, run, Daemon};
-use colibri_tests::suite::{is_root, program, Scratch, Setup, SCHEDD};
+use colibri_tests::daemon::{end_of, run};
+use colibri_tests::suite::{is_root, program, SCHEDD};
 use colibri_tests::wait::LONG;
 use libcolibri::chan;
 use libcolibri::msg::{FromSchedd, FromSpawnd, Proven, RunKey, ToSchedd};
 use libcolibri::state::{Accounting, Container};
-use libcolibri::wire::{self, Wire};
+use libcolibri::wire::WireError;
 
-fn frame<M: Wire>(m: &M) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    wire::encode(m, &mut bytes);
-    bytes
-}
-
-/// The same frame with one byte of its header changed: 0..4 length, 4 kind, 6 version, 7 flags.
-fn bent(good: &[u8], at: usize, to: u8) -> Vec<u8> {
-    let mut bytes = good.to_vec();
-    bytes[at] = to;
-    bytes
-}
-
-/// Everything that is wrong with bytes in any direction, made of a good message.
-fn garbage(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    vec![
-        ("text", b"GET / HTTP/1.0\r\n\r\n".to_vec()),
-        ("zeroes", vec![0; 64]),
-        ("ones", vec![0xff; 64]),
-        ("an announced gigabyte", bent(good, 3, 0x40)),
-        ("an unknown kind", bent(good, 4, 0xee)),
-        ("another version", bent(good, 6, wire::VERSION + 1)),
-        ("a flag without a meaning", bent(good, 7, 0x80)),
-        (
-            "a descriptor that does not come",
-            bent(good, 7, wire::FLAG_FD),
-        ),
-    ]
-}
-
-/// A copy of the suite's programs in which `name` is a script that says `bytes` on its channel and
-/// then holds still.
-fn suite_with(name: &str, bytes: &[u8]) -> Daemon {
-    let scratch = Scratch::new();
-    let mut colibrid = None;
-    for real in ["colibrid", "colibri-spawnd", "colibri-schedd"] {
-        if real == "colibrid" {
-            colibrid = Some(scratch.copy(&program(real)));
-        } else if real != name {
-            let _ = scratch.copy(&program(real));
-        }
-    }
-    let said = scratch.path().join("said");
-    fs::write(&said, bytes).expect("what it says");
-    let liar = scratch.path().join("bin").join(name);
-    let script = format!(
-        "#!/bin/sh\ncat {} >&3\ncat <&3 >/dev/null\n",
-        said.display()
-    );
-    fs::write(&liar, script).expect("the liar");
-    fs::set_permissions(&liar, Permissions::from_mode(0o755)).expect("executable");
-    let mut daemon = Daemon::prepare(scratch, &Setup::default());
-    daemon.program = colibrid.expect("copied");
-    daemon
-}
+use crate::stage::{frame, garbage, out_of_turn, suite_that_says};
 
 /// Starts a suite with that liar in it; it must not come up, and must say why.
 #[track_caller]
-fn is_not_believed(name: &str, what: &str, bytes: &[u8]) {
-    let daemon = suite_with(name, bytes);
+fn is_not_believed(name: &str, what: &str, bytes: &[u8], why: &str) {
+    let daemon = suite_that_says(name, bytes);
     let ran = run(&mut daemon.command(&["-d"]));
     assert_eq!(ran.code, Some(1), "{name}, {what}: {}", ran.said);
-    let told = ran.said.contains(&format!("lost {name}"))
-        || ran
-            .said
-            .contains(&format!("{name} said something out of turn"))
-        || ran.said.contains("read another one");
-    assert!(told, "{name}, {what}: {}", ran.said);
-    assert!(
-        !ran.said.contains("panicked"),
-        "{name}, {what}: {}",
-        ran.said
-    );
+    let line = format!("\ncolibrid: {why}\n");
+    assert!(ran.said.contains(&line), "{name}, {what}: {}", ran.said);
 }
 
 const KEY: RunKey = RunKey { run: 1, attempt: 1 };
 
 #[test]
 fn colibrid_does_not_believe_a_false_schedd() {
-    let ready = frame(&FromSchedd::Ready);
-    for (what, bytes) in garbage(&ready) {
-        is_not_believed("colibri-schedd", what, &bytes);
+    let name = "colibri-schedd";
+    for (what, bytes, why) in garbage(&FromSchedd::Ready) {
+        is_not_believed(name, what, &bytes, &format!("lost {name}: {why}"));
     }
-    let pong = frame(&FromSchedd::Pong { token: 1 });
-    is_not_believed("colibri-schedd", "an answer to nothing", &pong);
-    let twice = [ready.clone(), ready.clone()].concat();
-    is_not_believed("colibri-schedd", "ready twice", &twice);
-    let wrong = frame(&FromSchedd::Pong { token: 7 });
-    is_not_believed("colibri-schedd", "another answer", &[ready, wrong].concat());
+    let ready = frame(&FromSchedd::Ready);
+    let pong = |token| frame(&FromSchedd::Pong { token });
+    for (what, bytes) in [
+        ("an answer to nothing", pong(1)),
+        ("ready twice", ready.repeat(2)),
+        ("another answer", [ready, pong(7)].concat()),
+    ] {
+        is_not_believed(name, what, &bytes, &out_of_turn(name));
+    }
 }
 
 #[test]
 fn colibrid_does_not_believe_a_false_spawnd() {
-    let ready = frame(&FromSpawnd::Ready {
+    let name = "colibri-spawnd";
+    let ready = FromSpawnd::Ready {
         generation: 0,
         profiles: 0,
         container: Container::Reaper,
         accounting: Accounting::Absent,
-    });
-    for (what, bytes) in garbage(&ready) {
-        is_not_believed("colibri-spawnd", what, &bytes);
+    };
+    for (what, bytes, why) in garbage(&ready) {
+        is_not_believed(name, what, &bytes, &format!("lost {name}: {why}"));
     }
-    is_not_believed("colibri-spawnd", "another config", &ready);
+    let why = "the config changed while starting: colibri-spawnd read another one";
+    is_not_believed(name, "another config", &frame(&ready), why);
     let started = frame(&FromSpawnd::Started {
         key: KEY,
         monitor: 1,
     });
-    is_not_believed("colibri-spawnd", "a monitor without its channel", &started);
-    let unasked = frame(&FromSpawnd::NoWatchdog { errno: 2 });
-    is_not_believed("colibri-spawnd", "a watchdog that nobody wanted", &unasked);
-    let unasked = frame(&FromSpawnd::Hostd { errno: 0 });
-    is_not_believed("colibri-spawnd", "a word on hostd to nobody", &unasked);
+    let why = format!("lost {name}: {}", WireError::Flags(0));
+    is_not_believed(name, "a monitor without its channel", &started, &why);
+    for (what, unasked) in [
+        ("no watchdog", FromSpawnd::NoWatchdog { errno: 2 }),
+        ("a word on hostd", FromSpawnd::Hostd { errno: 0 }),
+        ("the end of a survey", FromSpawnd::Surveyed { token: 1 }),
+    ] {
+        is_not_believed(name, what, &frame(&unasked), &out_of_turn(name));
+    }
 }
 
 /// A suite goes on when spawnd speaks of runs that there are not: the attempt is a fence.
@@ -138,7 +81,7 @@ fn what_is_said_of_no_run_changes_nothing() {
         proven: Proven::Empty,
     });
     // It never says Ready, so the suite does not come up; what it said before is no reason.
-    let daemon = suite_with("colibri-spawnd", &released);
+    let daemon = suite_that_says("colibri-spawnd", &released);
     let mut child = daemon
         .command(&["-d"])
         .stdin(Stdio::null())
@@ -177,9 +120,7 @@ fn schedd() -> (UnixStream, Child) {
     };
     command
         .arg("-c")
-        .arg(format!(
-            "exec 3<&0 4</dev/null 0</dev/null; exec \"$0\" -d {user}"
-        ))
+        .arg(format!("exec 3<&0 0</dev/null; exec \"$0\" -d {user}"))
         .arg(program("colibri-schedd"))
         .stdin(theirs)
         .stdout(Stdio::null())
@@ -194,44 +135,64 @@ fn schedd() -> (UnixStream, Child) {
     (stream, child)
 }
 
+/// The code with which it ends, and what it has said.
+fn ending(mut child: Child) -> (Option<i32>, String) {
+    let code = end_of(&mut child);
+    let mut said = String::new();
+    let errors = child.stderr.as_mut().expect("piped");
+    errors.read_to_string(&mut said).expect("text");
+    (code, said)
+}
+
+#[track_caller]
+fn ends_for(child: Child, what: &str, why: &str) {
+    let (code, said) = ending(child);
+    assert_eq!(code, Some(1), "{what}: {said}");
+    let line = format!("colibri-schedd: error: lost colibrid: {why}\n");
+    assert!(said.ends_with(&line), "{what}: {said}");
+}
+
 #[test]
 fn schedd_ends_when_colibrid_sends_garbage() {
-    let ping = frame(&ToSchedd::Ping { token: 9 });
-    let cut = ping[..ping.len() - 1].to_vec();
-    let mut wrong = garbage(&ping);
-    let long = [&bent(&ping, 0, ping[0] + 1)[..], &[0]].concat();
-    wrong.push(("a byte too many", long));
-    for (what, bytes) in wrong {
-        let (mut stream, mut child) = schedd();
+    let ping = ToSchedd::Ping { token: 9 };
+    for (what, bytes, why) in garbage(&ping) {
+        let (mut stream, child) = schedd();
         // It answers while it is asked properly.
-        stream.write_all(&ping).expect("asked");
+        stream.write_all(&frame(&ping)).expect("asked");
         let mut pong = vec![0; frame(&FromSchedd::Pong { token: 9 }).len()];
         stream.read_exact(&mut pong).expect("Pong");
         stream.write_all(&bytes).expect("said");
-        assert_eq!(end_of(&mut child), Some(1), "{what}");
+        ends_for(child, what, &why.to_string());
     }
-    // Half a message and then nothing is the end of colibrid, not an error of schedd's.
-    let (mut stream, mut child) = schedd();
-    stream.write_all(&cut).expect("said");
+}
+
+#[test]
+fn half_a_message_and_then_nothing_is_the_end_of_colibrid() {
+    let ping = frame(&ToSchedd::Ping { token: 9 });
+    let (mut stream, child) = schedd();
+    stream.write_all(&ping[..ping.len() - 1]).expect("said");
     drop(stream);
-    let code = end_of(&mut child);
-    assert!(matches!(code, Some(0 | 1)), "{code:?}");
+    let (code, said) = ending(child);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("error"), "{said}");
 }
 
 #[test]
 fn schedd_takes_no_descriptor() {
     use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags};
     use std::os::fd::AsRawFd;
-    let (stream, mut child) = schedd();
-    let ping = frame(&ToSchedd::Ping { token: 9 });
-    let fds = [stream.as_fd().as_raw_fd()];
-    sendmsg::<()>(
-        stream.as_raw_fd(),
-        &[std::io::IoSlice::new(&ping)],
-        &[ControlMessage::ScmRights(&fds)],
-        MsgFlags::empty(),
-        None,
-    )
-    .expect("sent");
-    assert_eq!(end_of(&mut child), Some(1));
+    for count in [1, 3] {
+        let (stream, child) = schedd();
+        let ping = frame(&ToSchedd::Ping { token: 9 });
+        let fds = vec![stream.as_raw_fd(); count];
+        sendmsg::<()>(
+            stream.as_raw_fd(),
+            &[std::io::IoSlice::new(&ping)],
+            &[ControlMessage::ScmRights(&fds)],
+            MsgFlags::empty(),
+            None,
+        )
+        .expect("sent");
+        ends_for(child, "a descriptor", "unexpected descriptor");
+    }
 }
