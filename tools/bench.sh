@@ -25,6 +25,7 @@ small() {
 	bench-events) echo 1 20 ;;
 	bench-fanout) echo 4 50 ;;
 	bench-ingest) echo 2 1 ;;
+	bench-looks) echo 100 3 ;;
 	bench-monitor) echo 2 ;;
 	bench-recovery) echo 1 5 ;;
 	bench-schedules) echo 500 20 1 ;;

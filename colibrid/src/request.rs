@@ -241,9 +241,9 @@ pub fn open(line: &[u8]) -> Result<Envelope, Refusal> {
 }
 
 /// Fields of requests that say what is changed, and hold nobody's text but a reason.
-const OBJECT: [&str; 10] = [
-    "run", "task_id", "agent_id", "profile", "claim", "status", "request", "reason", "schedule",
-    "name",
+const OBJECT: [&str; 11] = [
+    "run", "task_id", "agent_id", "profile", "uids", "claim", "status", "request", "reason",
+    "schedule", "name",
 ];
 
 impl Envelope {

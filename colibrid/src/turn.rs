@@ -156,8 +156,10 @@ impl Engine {
         self.board_rests();
         self.schedules_rest();
         self.store.give_up_decisions();
-        let loaded = self.load_agents();
-        self.note_db(loaded);
+        if let Err(e) = self.load_agents() {
+            // The board does it again before it goes on.
+            libcolibri::error!("cannot read the agents that were added: {e}");
+        }
         self.ring.forget_unpublished();
         for event in &events {
             self.emit(event);

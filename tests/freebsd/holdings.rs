@@ -142,7 +142,8 @@ fn every_descriptor_has_the_rights_of_a_role() {
     is(parts.spawnd, (0, 0), false);
     holds(parts.colibrid, &policy::COLIBRID);
     holds(parts.schedd, &policy::SCHEDD);
-    // spawnd keeps its rights: outside of capability mode it could open everything anew.
+    // Outside of capability mode it could open everything anew; so much the better to know what it has.
+    holds(parts.spawnd, &policy::SPAWND);
     holds(monitor, &policy::MONITOR);
     steps.settle();
     steps.exit(0);

@@ -15,6 +15,9 @@ use super::REST;
 use crate::engine::Engine;
 use crate::store::{DbResult, NewClaim};
 
+/// Tasks of each set of agents that wait for the host at once.
+const HELD_MAX: u32 = 16;
+
 /// How many runs are alive: of the suite, of each profile, of each agent.
 #[derive(Debug, Default)]
 pub(super) struct Load {
@@ -125,31 +128,36 @@ impl Engine {
         }
     }
 
-    /// Tasks that only a launch can help wait for the host while it allows none, and are queued again
-    /// when it does.
-    pub(super) fn hold_tasks(&mut self, lot: u32) -> DbResult<()> {
-        let waiting = self.store.tasks_for_host(lot)?;
-        match self.host_launches(!waiting.is_empty()) {
-            Some(true) => {
-                self.desk.touched |= !waiting.is_empty();
-                for mut t in waiting {
-                    self.advance(&mut t, Happened::Ready, Actor::SUITE, "")?;
+    /// What waited for the host is queued again as soon as that allows launches.
+    pub(super) fn release_tasks(&mut self) -> DbResult<()> {
+        if self.store.any_for_host()? && self.host_launches() == Some(true) {
+            self.queue_held()?;
+        }
+        Ok(())
+    }
+
+    fn queue_held(&mut self) -> DbResult<()> {
+        for mut t in self.store.tasks_for_host()? {
+            self.advance(&mut t, Happened::Ready, Actor::SUITE, "")?;
+        }
+        Ok(())
+    }
+
+    /// While the host allows no launch, the tasks that would be launched next wait for it: of those that
+    /// only a launch can help, the first ones for each set of agents. Those behind them stay in the
+    /// queue, so that a host that changes its mind moves few.
+    pub(super) fn hold_tasks(&mut self) -> DbResult<()> {
+        if self.host_holds() {
+            let why = self.host_sentence().unwrap_or_default();
+            for head in self.store.queue_heads()? {
+                if !self.only_launches(&head.fits) {
+                    continue;
+                }
+                let more = HELD_MAX.saturating_sub(self.store.held_for(&head.fits)?);
+                for mut t in self.store.queued_for(&head.fits, more)? {
+                    self.advance(&mut t, Happened::Held, Actor::SUITE, &why)?;
                 }
             }
-            Some(false) => {
-                let why = self.host_sentence().unwrap_or_default();
-                for head in self.store.queue_heads()? {
-                    if !self.only_launches(&head.fits) {
-                        continue;
-                    }
-                    let queued = self.store.queued_for(&head.fits, lot)?;
-                    self.desk.touched = true;
-                    for mut t in queued {
-                        self.advance(&mut t, Happened::Held, Actor::SUITE, &why)?;
-                    }
-                }
-            }
-            None => {}
         }
         Ok(())
     }
@@ -202,24 +210,21 @@ impl Engine {
     /// When the database refuses.
     pub(crate) fn refit_tasks(&mut self) -> DbResult<()> {
         if self.store.takes_decisions() && self.store.new_generation(self.config.generation)? {
-            let changed = self.refit_all()?;
-            if changed > 0 {
-                info!("{changed} open tasks fit other agents by the new config");
+            if self.refit_all()? {
+                info!("open tasks fit other agents by the new config");
             }
         }
         Ok(())
     }
 
-    /// The agents have changed. Returns how many open tasks fit others now.
-    pub(super) fn refit_all(&mut self) -> DbResult<usize> {
+    /// The agents have changed. Returns whether open tasks fit others now.
+    pub(super) fn refit_all(&mut self) -> DbResult<bool> {
         let agents = &self.config.agents;
         let changed = self
             .store
             .refit(|required, only| join(&fits(required, only, agents)))?;
         // Some may not need a launch any more.
-        for mut t in self.store.tasks_for_host(u32::MAX)? {
-            self.advance(&mut t, Happened::Ready, Actor::SUITE, "")?;
-        }
+        self.queue_held()?;
         self.desk.touched = true;
         Ok(changed)
     }

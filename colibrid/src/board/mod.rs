@@ -79,14 +79,16 @@ impl Engine {
 
     fn board_moves(&mut self, now: u64, agrees: bool) -> DbResult<()> {
         if !agrees {
+            self.load_agents()?;
             self.refit_tasks()?;
             self.catch_up()?;
         }
         self.desk.agrees = true;
         self.tell_dependents(LOT)?;
         self.on_time(now, LOT)?;
+        self.release_tasks()?;
         self.assign_tasks(now)?;
-        self.hold_tasks(LOT)?;
+        self.hold_tasks()?;
         let due = self.store.next_due()?;
         let waits = self.store.oldest_queued()?.is_some();
         let opens = waits.then(|| self.next_opening(now)).flatten();

@@ -46,7 +46,7 @@ pub(crate) struct Outcome {
 }
 
 /// What the end of an attempt is when nothing of the budget is left for another.
-const OVER_BUDGET: (Happened, &str) = (Happened::Failed(Class::Budget), StopWhy::Budget.reason());
+const OVER_BUDGET: Happened = Happened::Failed(Class::Budget);
 
 impl Engine {
     /// Moves a task. `Ok(false)`: that cannot happen to it where it stands.
@@ -298,13 +298,23 @@ impl Engine {
         let taken = outcome.usage.unwrap_or_default();
         t.spent = t.spent.and(&taken);
         let spent = t.budget.is_some_and(|b| b.is_spent(t.spent));
-        let (happened, reason) = match happened {
-            Happened::Failed(c) if spent && c.can_retry() => OVER_BUDGET,
-            Happened::Returned if spent => OVER_BUDGET,
-            as_it_was => (as_it_was, reason),
+        let policy = Policy {
+            tries: t.tries,
+            attempts: t.attempts,
+            on: t.retry_on,
+        };
+        let over = match happened {
+            Happened::Failed(c) => spent && policy.again(c),
+            Happened::Returned => spent,
+            _ => false,
+        };
+        let (happened, reason) = match (over, reason) {
+            (false, reason) => (happened, reason.to_owned()),
+            (true, "") => (OVER_BUDGET, StopWhy::Budget.reason().to_owned()),
+            (true, why) => (OVER_BUDGET, format!("{}: {why}", StopWhy::Budget.reason())),
         };
         let agent = t.agent.clone().unwrap_or_default();
-        if self.advance(t, happened, actor, reason)? && taken.cost_nano_usd > 0 {
+        if self.advance(t, happened, actor, &reason)? && taken.cost_nano_usd > 0 {
             let mut record = self.store.agent(&agent)?;
             let cost = record.cost_nano.saturating_add(taken.cost_nano_usd);
             record.cost_nano = cost.min(SPENT_MAX);

@@ -225,6 +225,10 @@ impl Engine {
             let message = format!("task {} waits for task {needs}", t.task);
             return Err(Refusal::new("conflict", message));
         }
+        if t.for_host {
+            let message = format!("task {} waits for the host", t.task);
+            return Err(Refusal::new("conflict", message));
+        }
         if !db(self.advance(&mut t, Happened::Retried, actor, ""))? {
             let message = format!("task {} is {}", t.task, t.status.as_str());
             return Err(Refusal::new("conflict", message));

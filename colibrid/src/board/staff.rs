@@ -18,10 +18,11 @@ impl Engine {
     /// # Errors
     /// When the database refuses.
     pub(crate) fn load_agents(&mut self) -> DbResult<()> {
+        let stored = self.store.added_agents()?;
         for name in std::mem::take(&mut self.added) {
             self.dismiss(&name);
         }
-        for (name, spec) in self.store.added_agents()? {
+        for (name, spec) in stored {
             let added = serde_json::from_str::<AddedAgent>(&spec);
             let taken = match added {
                 _ if self.config.agent(&name).is_some() => Err("the config has one".to_owned()),
@@ -87,6 +88,12 @@ impl Engine {
     pub(super) fn remove_agent(&mut self, name: &str) -> Reply {
         self.agent(name)?;
         let conflict = |message| Err(Refusal::new("conflict", message));
+        let stored = db(self.store.added_agents())?;
+        if !self.is_added(name) && stored.iter().any(|(n, _)| n == name) {
+            // The config's outweighs it; it is not to come back when that goes.
+            db(self.store.set_agent(name, None))?;
+            return Ok(json!({ "name": name }));
+        }
         if !self.is_added(name) {
             let file = self.config.file.display();
             return conflict(format!("agent {name} stands in {file}: remove it there"));

@@ -30,7 +30,8 @@ impl Engine {
             .map(|(needs, status)| format!("waits for task {needs}, which is {status}"))
             .collect();
         if t.for_host {
-            why.extend(self.host_sentence());
+            let free = || "it is about to be queued".to_owned();
+            why.push(self.host_sentence().unwrap_or_else(free));
         }
         if let Some(at) = t.wait_until_ms {
             let at = rfc3339(at);

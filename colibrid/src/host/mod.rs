@@ -132,28 +132,31 @@ impl Engine {
     pub(crate) fn host_lets(&mut self, alive: usize) -> bool {
         match self.host.leave(&self.config.host) {
             Some(leave) if alive < leave.runs() => return true,
-            Some(_) => {
-                let fresh = Duration::from_secs(self.config.host.fresh.into());
-                self.host.again_at = self.host.verdict.as_ref().map(|v| v.at + fresh);
-            }
+            Some(_) => self.ask_when_old(),
             None => self.ask_host(),
         }
         false
     }
 
-    /// Whether the host allows any launch, for tasks that wait for it or would have to; `None` until
-    /// its word is known. With `wanted` it is asked, and again when that word is old.
-    pub(crate) fn host_launches(&mut self, wanted: bool) -> Option<bool> {
+    /// Whether the host allows any launch, which tasks wait for; `None` until its word is known.
+    pub(crate) fn host_launches(&mut self) -> Option<bool> {
         let leave = self.host.leave(&self.config.host);
         match leave {
-            None if wanted => self.ask_host(),
-            Some(Leave::Held) if wanted => {
-                let fresh = Duration::from_secs(self.config.host.fresh.into());
-                self.host.again_at = self.host.verdict.as_ref().map(|v| v.at + fresh);
-            }
-            _ => {}
+            None => self.ask_host(),
+            Some(_) => self.ask_when_old(),
         }
         leave.map(|l| l.runs() > 0)
+    }
+
+    /// Whether it is known to allow none.
+    pub(crate) fn host_holds(&self) -> bool {
+        self.host.leave(&self.config.host) == Some(Leave::Held)
+    }
+
+    /// Tasks wait for its word to change.
+    fn ask_when_old(&mut self) {
+        let fresh = Duration::from_secs(self.config.host.fresh.into());
+        self.host.again_at = self.host.verdict.as_ref().map(|v| v.at + fresh);
     }
 
     /// Whether the host allows a run now; somebody has waited for its word.

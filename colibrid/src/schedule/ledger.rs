@@ -86,7 +86,8 @@ impl Engine {
         }
         let known = self.store.occurrence(id, planned.at_ms)?;
         // Its row was forgotten, so it was there: it had its turn.
-        let forgotten = known.is_none() && planned.at_ms <= s.floor_ms;
+        let forgotten =
+            known.is_none() && planned.at_ms <= s.floor_ms && s.next_ms != Some(planned.at_ms);
         let new = known.is_none() && !forgotten;
         if new && !(can_be_planned(&s, planned, now) && self.has_room(&s, planned)?) {
             return Ok(Some(NEVER));

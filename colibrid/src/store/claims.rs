@@ -280,7 +280,7 @@ impl Store {
         self.write(
             Sort::Decision,
             "INSERT INTO agents (agent, spec) VALUES (?1, ?2)
-                 ON CONFLICT (agent) DO UPDATE SET spec = ?2",
+                 ON CONFLICT (agent) DO UPDATE SET spec = ?2, paused = 0",
             params![agent, spec],
         )
     }

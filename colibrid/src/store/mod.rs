@@ -393,11 +393,28 @@ mod tests {
         db.execute(run, []).unwrap();
         let attempt = "INSERT INTO attempts (run, phase, started_ms) VALUES (1, 'ended', 5)";
         db.execute(attempt, []).unwrap();
+        if version >= 2 {
+            db.execute_batch(
+                "INSERT INTO tasks (status, since_ms, title, description, capabilities, fits, priority,
+                     by_uid, created_ms, attempts, retry_on)
+                 VALUES ('queued', 5, 't', '', '[]', 'a', 0, 1, 5, 3, 0);
+                 INSERT INTO agents (agent, done) VALUES ('a', 2);",
+            )
+            .unwrap();
+        }
         db.pragma_update(None, "user_version", version).unwrap();
         drop(db);
         let store = Store::open(&paths).unwrap();
         assert_eq!(store.run(1).unwrap().unwrap().of_task, None);
-        assert!(store.task_counts().unwrap().is_empty());
+        if version >= 2 {
+            let mut t = store.task(1).unwrap().unwrap();
+            assert!(t.skills.is_empty() && t.budget.is_none() && !t.for_host);
+            t.for_host = true;
+            store.save_task(&t).unwrap();
+            assert_eq!(store.held_for("a").unwrap(), 1);
+            assert_eq!(store.agent("a").unwrap().done, 2);
+        }
+        assert!(store.added_agents().unwrap().is_empty());
         assert_eq!(store.count_schedules().unwrap(), 0);
         assert_eq!(store.count_skills().unwrap(), 0);
     }

@@ -61,16 +61,41 @@ impl Store {
         rows.collect()
     }
 
-    /// Tasks that wait for the host.
+    /// Tasks that wait for the host, in the order of their age.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn tasks_for_host(&self, limit: u32) -> DbResult<Vec<TaskRow>> {
+    pub fn tasks_for_host(&self) -> DbResult<Vec<TaskRow>> {
         let mut stmt = self.db.prepare_cached(&format!(
-            "SELECT {COLUMNS} INDEXED BY tasks_for_host WHERE for_host <> 0 ORDER BY task LIMIT ?1"
+            "SELECT {COLUMNS} INDEXED BY tasks_for_host WHERE for_host <> 0 ORDER BY task"
         ))?;
-        let rows = stmt.query_map([limit], task_row)?;
+        let rows = stmt.query_map([], task_row)?;
         rows.collect()
+    }
+
+    /// Whether there are such.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn any_for_host(&self) -> DbResult<bool> {
+        self.db
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_for_host WHERE for_host <> 0)",
+            )?
+            .query_row([], |r| r.get(0))
+    }
+
+    /// How many of them there are for this set of agents.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn held_for(&self, fits: &str) -> DbResult<u32> {
+        self.db
+            .prepare_cached(
+                "SELECT count(*) FROM tasks INDEXED BY tasks_for_host
+                 WHERE for_host <> 0 AND fits = ?1",
+            )?
+            .query_row([fits], |r| r.get(0))
     }
 
     /// Since when the oldest queued task waits for an agent.
@@ -211,35 +236,36 @@ impl Store {
         Ok(())
     }
 
-    /// Computes anew which agents each open task fits, after the config has changed; of how many
-    /// that differs.
+    /// Computes anew which agents the open tasks fit, after these have changed; whether that differs for
+    /// any. Tasks that require the same are dealt with together.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn refit(&self, fits: impl Fn(&[String], Option<&str>) -> String) -> DbResult<usize> {
-        let mut all = self.db.prepare(
-            "SELECT task, capabilities, only_agent, fits FROM tasks WHERE ended_ms IS NULL",
+    pub fn refit(&self, fits: impl Fn(&[String], Option<&str>) -> String) -> DbResult<bool> {
+        let mut all = self.db.prepare_cached(
+            "SELECT DISTINCT capabilities, only_agent, fits FROM tasks WHERE ended_ms IS NULL",
         )?;
         let mut rows = all.query([])?;
-        let mut changed: Vec<(u64, String)> = Vec::new();
+        let mut changed: Vec<(String, Option<String>, String)> = Vec::new();
         while let Some(r) = rows.next()? {
-            let text: String = r.get(1)?;
+            let text: String = r.get(0)?;
             let capabilities: Vec<String> = serde_json::from_str(&text).map_err(|_| strange(5))?;
-            let only: Option<String> = r.get(2)?;
+            let only: Option<String> = r.get(1)?;
             let now = fits(&capabilities, only.as_deref());
-            if now != r.get::<_, String>(3)? {
-                changed.push((r.get(0)?, now));
+            if now != r.get::<_, String>(2)? {
+                changed.push((text, only, now));
             }
         }
         drop(rows);
-        for (task, fits) in &changed {
+        for (capabilities, only, fits) in &changed {
             self.write(
                 Sort::Decision,
-                "UPDATE tasks SET fits = ?2 WHERE task = ?1",
-                params![task, fits],
+                "UPDATE tasks SET fits = ?3
+                 WHERE ended_ms IS NULL AND capabilities = ?1 AND only_agent IS ?2",
+                params![capabilities, only, fits],
             )?;
         }
-        Ok(changed.len())
+        Ok(!changed.is_empty())
     }
 }
 

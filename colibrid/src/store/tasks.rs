@@ -92,7 +92,7 @@ ALTER TABLE tasks ADD COLUMN spent_nano INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN spent_tokens INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN for_host INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE agents ADD COLUMN spec TEXT;
-CREATE INDEX tasks_for_host ON tasks (task) WHERE for_host <> 0;
+CREATE INDEX tasks_for_host ON tasks (fits) WHERE for_host <> 0;
 ";
 
 /// A task to be added.

@@ -409,7 +409,8 @@ impl Fold {
         if response.disposition.is_some() {
             self.settles = true; // newer than agent_settled
         }
-        if !response.session.is_empty() && response.session != self.session {
+        let tells = response.command == "get_state" && !response.session.is_empty();
+        if tells && response.session != self.session {
             self.session.clone_from(&response.session);
             out.push(Record::Session {
                 id: response.session.clone(),

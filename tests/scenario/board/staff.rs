@@ -50,6 +50,7 @@ fn one_that_is_run_takes_what_waited_for_it_and_stays() {
         &mut client,
         json!({"title": "t", "agent_id": "gopher", "not_before": "2999-01-01T00:00:00Z"}),
     );
+    client.call(json!({"cmd": "pause-agent", "agent_id": "gopher"}));
     client.call(remove("gopher"));
     assert_eq!(listed(&mut client).len(), 1);
     client.call(json!({"cmd": "retry-task", "task_id": second}));
@@ -139,6 +140,9 @@ fn the_config_outweighs_what_was_added() {
             of("y", "command", "added")
         ]
     );
+    // What it outweighs does not come back with its end.
+    client.call(remove("x"));
+    assert_eq!(client.refused(remove("x")), "conflict");
     let warned = "agent x, which was added, is left out: the config has one";
     assert!(suite.log().contains(warned), "{}", suite.log());
 }

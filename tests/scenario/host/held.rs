@@ -1,6 +1,5 @@
 use crate::stage::{create, get, until, wait_host, wait_task, Ground};
 use colibri_tests::client::Client;
-use colibri_tests::wait::{must, LONG};
 use colibri_tests::watchdog::{says, Watchdog};
 use serde_json::json;
 
@@ -17,6 +16,7 @@ fn a_held_host_launches_nothing_and_what_runs_goes_on() {
     let word = wait_host(&mut client, "held");
     assert_eq!(word["reason"], "low memory");
     let second = create(&mut client);
+    wait_task(&mut client, second, "waiting");
     let t = get(&mut client, second);
     assert_eq!(
         (&t["status"], &t["reason"]),
@@ -47,40 +47,45 @@ fn a_held_host_launches_nothing_and_what_runs_goes_on() {
 }
 
 #[test]
-fn very_many_wait_for_the_host_and_what_needs_no_launch_does_not() {
+fn those_that_go_next_wait_for_the_host_and_what_needs_no_launch_does_not() {
     let ground = Ground::new();
     let watchdog = Watchdog::saying(&ground.watchdog, "held");
     let (_suite, mut client, mut steps) = ground.start("[agent.far]\nusers = [\"uid:7\"]\n");
-    let mut to = |agent: Option<&str>| {
-        let task = json!({"cmd": "create-task", "title": "t", "agent_id": agent});
+    let mut to = |agent: Option<&str>, priority: i32| {
+        let task = json!({"cmd": "create-task", "title": "t", "agent_id": agent,
+            "priority": priority});
         client.call(task)["id"].as_u64().expect("a number")
     };
-    // More than are moved in one turn.
-    let local: Vec<u64> = (0..200).map(|_| to(Some("steps"))).collect();
-    let (external, either) = (to(Some("far")), to(None));
-    wait_task(&mut client, local[199], "waiting");
-    for task in [external, either] {
-        assert_eq!(get(&mut client, task)["status"], "queued");
-    }
+    let local: Vec<u64> = (0..100).map(|_| to(Some("steps"), 0)).collect();
+    let (external, either) = (to(Some("far"), 0), to(None, 0));
+    // Enough wait for the host already; it goes first all the same.
+    let urgent = to(Some("steps"), 9);
+    wait_task(&mut client, local[15], "waiting");
     let count = |client: &mut Client, status: &str| {
         client.call(json!({"cmd": "stats"}))["tasks"][status].as_u64()
     };
-    assert_eq!(count(&mut client, "waiting"), Some(200));
+    assert_eq!(count(&mut client, "waiting"), Some(16));
+    for task in [local[16], external, either, urgent] {
+        assert_eq!(get(&mut client, task)["status"], "queued");
+    }
+    let why = &get(&mut client, urgent)["why"];
+    let sentences = why.as_array().expect("reasons");
+    assert!(sentences.contains(&json!("host held: low memory")), "{why}");
     let claim = json!({"cmd": "claim-task", "agent_id": "far", "task_id": either});
     assert_eq!(client.call(claim)["id"], json!(either));
-    // One that nobody wants any more does not come back.
+    let retry = json!({"cmd": "retry-task", "task_id": local[0]});
+    assert_eq!(client.refused(retry), "conflict");
+    // One that nobody wants any more does not come back, and the next one steps up.
     client.call(json!({"cmd": "cancel-task", "task_id": local[1]}));
+    wait_task(&mut client, urgent, "waiting");
 
     watchdog.set(says("normal"));
-    wait_task(&mut client, local[0], "started");
-    must("the queue", LONG, || {
-        (count(&mut client, "waiting") == Some(0)).then_some(())
-    });
-    assert_eq!(get(&mut client, local[199])["status"], "queued");
+    wait_task(&mut client, urgent, "started");
+    assert_eq!(count(&mut client, "waiting"), Some(0));
     assert_eq!(get(&mut client, local[1])["status"], "cancelled");
     steps.settle();
     steps.exit(0);
-    wait_task(&mut client, local[2], "started");
+    wait_task(&mut client, local[0], "started");
 }
 
 #[test]
