@@ -209,10 +209,9 @@ impl Engine {
     /// # Errors
     /// When the database refuses.
     pub(crate) fn refit_tasks(&mut self) -> DbResult<()> {
-        if self.store.takes_decisions() && self.store.new_generation(self.config.generation)? {
-            if self.refit_all()? {
-                info!("open tasks fit other agents by the new config");
-            }
+        let decides = self.store.takes_decisions();
+        if decides && self.store.new_generation(self.config.generation)? && self.refit_all()? {
+            info!("open tasks fit other agents by the new config");
         }
         Ok(())
     }

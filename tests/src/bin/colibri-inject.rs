@@ -9,8 +9,11 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
-use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::poll::{poll, PollFd, PollFlags};
 use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags};
+
+/// How often it is looked whether the other side has gone, milliseconds.
+const AGAIN_MS: u16 = 100;
 
 fn main() -> io::Result<()> {
     let channel = UnixStream::from(libcolibri::sys::inherit(3)?);
@@ -29,7 +32,8 @@ fn main() -> io::Result<()> {
 /// Reads nothing: what comes is for the other process.
 fn hold(channel: &UnixStream) -> io::Result<()> {
     let mut fds = [PollFd::new(channel.as_fd(), PollFlags::empty())];
-    poll(&mut fds, PollTimeout::NONE)?;
+    // FreeBSD does not wake who asks for no event, so it is asked again.
+    while poll(&mut fds, AGAIN_MS)? == 0 {}
     Ok(())
 }
 
