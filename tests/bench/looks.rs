@@ -11,7 +11,7 @@
 //! Usage: bench-looks [TASKS [LOOKS]]
 
 use colibri_tests::measure::{conditions, monotonic_ns, row, table, Values};
-use colibri_tests::peers::{command, find};
+use colibri_tests::peers::{command, find, supervisord};
 use colibri_tests::suite::{Scratch, Setup, Suite};
 use colibri_tests::wait::{must, LONG};
 use nix::sys::signal::Signal;
@@ -134,22 +134,8 @@ fn supervisor(rows: &mut Vec<Vec<String>>, looks: usize) {
         return println!("supervisor: missing");
     };
     let scratch = Scratch::new();
-    let at = scratch.path().display().to_string();
-    let mut text = format!(
-        "[unix_http_server]\nfile={at}/s\n[supervisord]\nnodaemon=true\nlogfile=/dev/null\n\
-         logfile_maxbytes=0\npidfile={at}/pid\nuser=root\n[rpcinterface:supervisor]\n\
-         supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n\
-         [supervisorctl]\nserverurl=unix://{at}/s\n"
-    );
-    for n in 0..AGENTS {
-        let _ = write!(
-            text,
-            "[program:p{n}]\ncommand=/bin/sleep 1000\nstdout_logfile=NONE\n"
-        );
-        text.push_str("stderr_logfile=NONE\n");
-    }
-    let config = scratch.path().join("supervisord.conf");
-    fs::write(&config, text).expect("the config");
+    let sleep = |_| "/bin/sleep 1000".to_owned();
+    let config = supervisord::config(scratch.path(), AGENTS, sleep);
     let socket = scratch.path().join("s");
     let running = Running::start(scratch, command(&daemon).arg("-c").arg(&config), &socket);
     let status = || command(&ctl).arg("-c").arg(&config).arg("status").output();

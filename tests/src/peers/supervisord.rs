@@ -23,6 +23,21 @@ pub fn make(dir: &Path, children: usize) -> Made {
     let daemon = find("supervisord").ok_or_else(missing)?;
     let ctl = find("supervisorctl").ok_or_else(missing)?;
     let child = child(dir, children);
+    let config = config(dir, children, |n| format!("{} {n}", child.display()));
+    Ok(Box::new(Supervisord {
+        config,
+        daemon,
+        ctl,
+        top: None,
+    }))
+}
+
+/// Writes its config with programs `p0` and so on; where that is. Its socket is `s` beside it.
+///
+/// # Panics
+/// When it cannot be written.
+#[must_use]
+pub fn config(dir: &Path, programs: usize, command: impl Fn(usize) -> String) -> PathBuf {
     let at = dir.display();
     let mut text = format!(
         "[unix_http_server]\nfile={at}/s\n[supervisord]\nnodaemon=true\nlogfile=/dev/null\n\
@@ -30,22 +45,17 @@ pub fn make(dir: &Path, children: usize) -> Made {
          supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n\
          [supervisorctl]\nserverurl=unix://{at}/s\n"
     );
-    for n in 0..children {
+    for n in 0..programs {
         let _ = write!(
             text,
-            "[program:p{n}]\ncommand={} {n}\nautorestart=false\nstartsecs=0\n\
+            "[program:p{n}]\ncommand={}\nautorestart=false\nstartsecs=0\n\
              stdout_logfile=NONE\nstderr_logfile=NONE\n",
-            child.display()
+            command(n)
         );
     }
     let config = dir.join("supervisord.conf");
     fs::write(&config, text).expect("the config");
-    Ok(Box::new(Supervisord {
-        config,
-        daemon,
-        ctl,
-        top: None,
-    }))
+    config
 }
 
 impl Supervisord {
