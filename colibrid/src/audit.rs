@@ -4,6 +4,7 @@
 //! second time before it is reported, since a run that is just moving differs for a moment.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use libcolibri::msg::{RunKey, ToSpawnd};
 use libcolibri::state::State;
@@ -21,6 +22,9 @@ pub struct Sight {
     /// Living processes besides the monitor.
     pub processes: u32,
 }
+
+/// What a monitor has announced may take so long to come after it has connected.
+const REPLAY: Duration = Duration::from_secs(5);
 
 /// What the board believes of a run that has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +178,8 @@ impl Engine {
     fn beliefs(&self) -> Vec<Belief> {
         let alive = self.runs.values().map(|l| {
             let monitor = l.monitor.and_then(|t| self.monitors.get(&t));
-            let announced = monitor.and_then(|m| m.hello).unwrap_or(0);
+            let settled = monitor.filter(|m| m.since.elapsed() > REPLAY);
+            let announced = settled.and_then(|m| m.hello).unwrap_or(0);
             Belief {
                 key: l.key,
                 stage: l.stage,

@@ -39,6 +39,8 @@ pub struct Monitor {
     pub chan: Chan<ToMonitor, FromMonitor>,
     /// It said Hello, with the number of its last record then.
     pub hello: Option<u64>,
+    /// Since when it is connected.
+    pub since: Instant,
 }
 
 /// What is left of an attempt of an earlier suite.
@@ -82,6 +84,7 @@ impl Engine {
             key,
             chan,
             hello: None,
+            since: Instant::now(),
         };
         self.monitors.insert(token, monitor);
         if let Some(live) = self.runs.get_mut(&key.run) {

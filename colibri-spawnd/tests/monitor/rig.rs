@@ -83,7 +83,11 @@ impl Rig {
         let listener = UnixListener::bind(&socket).expect("bind");
         let (here, there) = chan::pair().expect("pair");
         let monitor = match sys::fork().expect("fork") {
-            Fork::Child => launch(spec, there, file.into(), listener.into()),
+            Fork::Child => {
+                // Otherwise the agent has it, too, until it is executed, and our end is no end.
+                drop(here);
+                launch(spec, there, file.into(), listener.into())
+            }
             Fork::Parent(pid) => pid,
         };
         drop((there, file, listener));

@@ -2,7 +2,8 @@
 //! suite that is stopped is, to an hour before.
 
 use crate::stage::{
-    add, ledger, ms, now_ms, occurrences, sql, statuses, suite, wait_occurrence, watcher,
+    add, ledger, ms, now_ms, occurrences, sql, statuses, suite, suite_that_keeps, wait_occurrence,
+    watcher,
 };
 use colibri_tests::client::Client;
 use colibri_tests::wait::{must, LONG};
@@ -143,7 +144,8 @@ fn what_was_forgotten_does_not_come_again() {
 
 #[test]
 fn a_span_that_begins_with_one_that_had_its_turn_is_entered_from_there_on() {
-    let (mut suite, mut client) = suite("");
+    // More than a thousand rows are looked at.
+    let (mut suite, mut client) = suite_that_keeps(10_000, "");
     add(&mut client, "s", json!({"every": 1, "overlap": "allow"}));
     wait_occurrence(&mut client, "s", "fired");
     suite.stop();

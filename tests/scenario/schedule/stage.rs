@@ -11,9 +11,15 @@ use serde_json::{json, Value};
 
 /// An agent that nobody but the test speaks for; `more` is the end of the config.
 pub fn suite(more: &str) -> (Suite, Client) {
+    suite_that_keeps(1000, more)
+}
+
+/// The same, with so many occurrences of each schedule that are remembered.
+pub fn suite_that_keeps(kept: u32, more: &str) -> (Suite, Client) {
     let me = geteuid();
     let agent = format!("[agent.hand]\nusers = [\"uid:{me}\"]\nruns = 1000\n");
     let suite = Suite::start(Setup {
+        limits: format!("occurrences_kept = {kept}"),
         more: format!("{agent}{more}"),
         ..Setup::default()
     });
