@@ -22,8 +22,12 @@ pub struct Colibrid {
     poll: Poll,
 }
 
-fn lost(e: ChanError) -> Fatal {
-    Fatal::new(format!("lost colibrid: {e}"))
+/// The daemons live and die together: that colibrid has gone is no failure, whichever call notices.
+fn ended(e: ChanError) -> Result<()> {
+    match e {
+        ChanError::Closed => Ok(()),
+        e => Err(Fatal::new(format!("lost colibrid: {e}"))),
+    }
 }
 
 impl Colibrid {
@@ -68,7 +72,9 @@ impl Colibrid {
     /// # Errors
     /// When colibrid says what it must not, or the system refuses.
     pub fn serve(mut self, mut timetable: Timetable, _confined: Confined) -> Result<()> {
-        self.chan.send(&FromSchedd::Ready).map_err(lost)?;
+        if let Err(e) = self.chan.send(&FromSchedd::Ready) {
+            return ended(e);
+        }
         let mut events = Events::with_capacity(8);
         loop {
             let wait = self.wait(&timetable);
@@ -78,21 +84,21 @@ impl Colibrid {
                 }
                 _ => {}
             }
-            self.chan.flush().map_err(lost)?;
-            loop {
-                match self.chan.recv() {
-                    Ok(Some((said, _))) => {
-                        if let Some(reply) = timetable.hear(said) {
-                            self.chan.send(&reply).map_err(lost)?;
-                        }
-                    }
-                    Ok(None) => break,
-                    Err(ChanError::Closed) => return Ok(()),
-                    Err(e) => return Err(lost(e)),
-                }
+            if let Err(e) = self.turn(&mut timetable) {
+                return ended(e);
             }
-            self.tell(&mut timetable)?;
         }
+    }
+
+    /// Hears all that colibrid has said, and tells it what is due.
+    fn turn(&mut self, timetable: &mut Timetable) -> std::result::Result<(), ChanError> {
+        self.chan.flush()?;
+        while let Some((said, _)) = self.chan.recv()? {
+            if let Some(reply) = timetable.hear(said) {
+                self.chan.send(&reply)?;
+            }
+        }
+        self.tell(timetable)
     }
 
     /// Time until something is due; what could not be sent waits for the socket, not for the clock.
@@ -104,14 +110,14 @@ impl Colibrid {
     }
 
     /// Tells what is due, as fast as colibrid takes it.
-    fn tell(&mut self, timetable: &mut Timetable) -> Result<()> {
+    fn tell(&mut self, timetable: &mut Timetable) -> std::result::Result<(), ChanError> {
         while !self.chan.is_pending() {
             let due = timetable.due(sys::wall_ms(), LOT);
             if due.is_empty() {
                 break;
             }
             for message in &due {
-                self.chan.send(message).map_err(lost)?;
+                self.chan.send(message)?;
             }
         }
         Ok(())

@@ -46,12 +46,12 @@ fn spawnd(options: &Options) -> Result<()> {
     let channel = sys::inherit(3).or_fatal("find colibrid: this program is started by it")?;
     let lock = sys::inherit(4).or_fatal("find the suite's lock")?; // which is only kept
     sys::close_from(5).or_fatal("close descriptors")?;
+    let schedd = options.schedd.and_then(schedd::Schedd::find);
     let target = Target::of(options.foreground);
     let _ = log::init("colibri-spawnd", target, options.verbose); // runs matter more
     let program = launch::own_program()?;
     let config = Config::load(&options.file)?;
     let table = table::Table::resolve(config, options.foreground, options.verbose)?;
-    let schedd = options.schedd.and_then(schedd::Schedd::find);
     colibrid::rise()?; // it keeps root, and is kept small instead
     let spawnd = colibrid::Spawnd::new(channel, table, program, schedd)?;
     let limited = spawnd.confine(&lock)?; // to its limits and to what it may hold

@@ -12,11 +12,14 @@ pub struct Schedd {
 }
 
 impl Schedd {
-    /// The process of that number; `None` when there is none.
+    /// The process of that number; `None` when there is none, or one that was started later than this
+    /// process: colibrid starts schedd first, and by then its number can be another's.
     #[must_use]
     pub fn find(pid: i32) -> Option<Schedd> {
         let start = sys::process_start(pid).ok()?;
-        Some(Schedd { pid, start })
+        let own = i32::try_from(std::process::id()).ok()?;
+        let first = sys::process_start(own).is_ok_and(|own| start <= own);
+        first.then_some(Schedd { pid, start })
     }
 
     /// Kills it, at once: it stores nothing that could be lost.

@@ -139,7 +139,8 @@ impl Pane {
 
     /// Takes in one record. Whether state, phase, reason or an attribute changed.
     pub fn apply(&mut self, entry: &Entry) -> bool {
-        let before = (self.state, self.phase, self.reason.clone(), self.stalled);
+        let told = |p: &Pane| (p.state, p.phase, p.reason.clone(), p.until_ms, p.stalled);
+        let before = told(self);
         self.last_event_ms = entry.at_ms;
         self.stalled = false;
         match &entry.record {
@@ -167,7 +168,7 @@ impl Pane {
             Record::Ended(e) => self.set(e.state, self.phase, &e.reason, 0, entry.at_ms),
             _ => {}
         }
-        before != (self.state, self.phase, self.reason.clone(), self.stalled)
+        before != told(self)
     }
 
     fn set(&mut self, state: State, phase: Phase, reason: &str, until_ms: u64, at_ms: u64) {
@@ -339,6 +340,20 @@ mod tests {
             options: vec![],
             timeout_ms: 0,
         })
+    }
+
+    #[test]
+    fn another_end_of_a_phase_is_told() {
+        let mut p = pane();
+        let until = |until_ms| Record::State {
+            state: State::Blocked,
+            phase: Phase::None,
+            reason: String::new(),
+            until_ms,
+        };
+        assert!(p.apply(&entry(1, until(9000))));
+        assert!(p.apply(&entry(2, until(5000))));
+        assert!(!p.apply(&entry(3, until(5000))));
     }
 
     #[test]

@@ -164,7 +164,19 @@ impl Keeper {
         let mut quick_deaths = 0;
         loop {
             let born = Instant::now();
-            let suite = self.launch(ready.as_ref())?;
+            let suite = match self.launch(ready.as_ref()) {
+                Ok(pid) => pid,
+                Err(e) if ready.is_some() => return Err(e),
+                // Processes come back: as after a suite that died at once.
+                Err(_) => {
+                    quick_deaths += 1;
+                    self.pause(backoff(quick_deaths));
+                    if self.ending {
+                        return Ok(EX_FAILURE);
+                    }
+                    continue;
+                }
+            };
             let code = self.wait(suite, &mut ready)?;
             if code == Some(EX_OK) {
                 return Ok(EX_OK);

@@ -199,6 +199,7 @@ fn change(pane: &mut Value, kind: &str, event: &Value) {
         "unstalled" => pane["stalled"] = json!(false),
         "ended" => {
             pane["ended"] = json!(true);
+            pane["stalled"] = json!(false);
             pane["phase"] = Value::Null;
             pane["state"] = event["state"].clone();
             pane["reason"] = event["reason"].clone();
@@ -218,7 +219,8 @@ fn change(pane: &mut Value, kind: &str, event: &Value) {
             tools.remove(at);
         }
     }
-    if kind == "state" && event["state"] != "working" {
+    // A tool that asks a person is still open.
+    if kind == "state" && event["state"] != "working" && event["state"] != "blocked" {
         pane["tools"] = json!([]);
     }
 }

@@ -112,6 +112,7 @@ fn details(e: &Event) -> String {
             _ => String::new(),
         },
         "state" => format!("{}{phase}{}", e.state, why(e.reason.as_ref())),
+        "session" if e.cwd.is_empty() => e.id.clone(),
         "session" => format!("{} in {}", e.id, e.cwd),
         "usage" => {
             let u = &e.usage;

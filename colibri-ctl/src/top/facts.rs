@@ -211,7 +211,9 @@ fn change(p: &mut Pane, e: &Event) {
         }
         "session" => {
             p.pi_session_id = Some(e.id.clone());
-            p.cwd = Some(e.cwd.clone());
+            if !e.cwd.is_empty() {
+                p.cwd = Some(e.cwd.clone());
+            }
         }
         "usage" => p.usage = e.usage.clone(),
         "asked" => p.dialogs.push(e.dialog.clone()),
