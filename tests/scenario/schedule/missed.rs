@@ -28,6 +28,15 @@ fn missed_an_hour(fields: &Value) -> (colibri_tests::suite::Suite, Client) {
     (suite, client)
 }
 
+/// The first that has fired since then: a watcher is told of those before, too.
+#[track_caller]
+fn fired_since(client: &mut Client, name: &str, since_ms: u64) -> Value {
+    must("one that has fired", LONG, || {
+        let fired = wait_occurrence(client, name, "fired");
+        (ms(&fired["at"]) > since_ms).then_some(fired)
+    })
+}
+
 #[test]
 fn latest_makes_up_for_one_and_merges_the_others_into_it() {
     let (_suite, mut client) = missed_an_hour(&json!({}));
@@ -90,9 +99,10 @@ fn a_ledger_that_is_ahead_of_the_clock_does_not_double() {
     suite.stop();
     // As after a clock that was a day ahead and was set right.
     sql(&suite, "UPDATE schedules SET high_ms = high_ms + 86400000");
+    let back = now_ms();
     suite.launch();
     let mut client = watcher(&suite);
-    let again = wait_occurrence(&mut client, "a", "fired");
+    let again = fired_since(&mut client, "a", back);
     wait_occurrence(&mut client, "a", "fired");
     // From here on it goes with the clock again: what a suite that is down misses is known.
     suite.stop();
@@ -160,10 +170,7 @@ fn a_span_that_begins_with_one_that_had_its_turn_is_entered_from_there_on() {
     let down = now_ms();
     suite.launch();
     let mut client = watcher(&suite);
-    must("one that is made up for", LONG, || {
-        let fired = wait_occurrence(&mut client, "s", "fired");
-        (ms(&fired["at"]) > down).then_some(())
-    });
+    fired_since(&mut client, "s", down);
     suite.stop();
     let count = |what: &str| occurrences(&suite, what);
     assert_eq!(count("until_ms IS NOT NULL"), 1);
