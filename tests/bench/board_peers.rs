@@ -145,13 +145,20 @@ fn show_adds(adds: &[(&str, Added)]) {
             (Some(first), Some(last)) if a.blocks.len() > 1 => format!("{:.2}", last / first),
             _ => "-".into(),
         };
-        let (rate, ratio) = (a.rate(), a.rate() / own);
+        // One that was full before the first block was has no rate.
+        let shown = |text: String| {
+            if a.blocks.is_empty() {
+                "-".into()
+            } else {
+                text
+            }
+        };
         rows.push(row([
             (*name).to_owned(),
             tasks,
-            format!("{rate:.0}/s"),
+            shown(format!("{:.0}/s", a.rate())),
             growth,
-            format!("{ratio:.2}"),
+            shown(format!("{:.2}", a.rate() / own)),
         ]));
     }
     print!("\n{}", table(&rows));
