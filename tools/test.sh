@@ -8,7 +8,8 @@
 #
 #   COLIBRI_BIN_DIR    the suite's binaries and the recorded-stream player, debug build
 #   COLIBRI_FIXTURES   tests/fixtures
-#   COLIBRI_PI_TRACES  a whole set of recorded streams, if one is found as pi-traces near the tree
+#   COLIBRI_PI_TRACES  a whole set of recorded streams, if one is found as pi-traces near the tree;
+#                      not with --user, who may not be able to read it
 #   COLIBRI_PI_ENV     only with --user: the file that tools/get-pi.sh wrote
 #
 # Root's tests start agents as other users, who can often not reach a tree below /root. So whenever
@@ -88,7 +89,7 @@ while read -r program package; do
 	cp "$program" "$copy"
 	chmod 755 "$copy"
 	printf '\n     Running %s as nobody\n' "${program##*/}"
-	(cd "$dir" && as_nobody env -u XDG_CACHE_HOME -u XDG_RUNTIME_DIR HOME="$stage/home" TMPDIR="$stage/tmp" \
+	(cd "$dir" && as_nobody env -u XDG_CACHE_HOME -u XDG_RUNTIME_DIR -u COLIBRI_PI_TRACES HOME="$stage/home" TMPDIR="$stage/tmp" \
 		USER=nobody LOGNAME=nobody CARGO_MANIFEST_DIR="$dir" COLIBRI_PI_ENV="$stage/pi.env" \
 		"$copy" </dev/null) || failed="$failed ${program##*/}"
 	rm "$copy"
