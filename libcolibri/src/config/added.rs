@@ -3,14 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::board::{Agent, Holder, CAPABILITIES_MAX};
+use super::board::{Agent, Holder, CAPABILITIES_MAX, RUNS_MAX};
 use super::{is_name, OnSettled, Profile, Subject, NAME};
 use crate::skill::check_names;
 
 /// Most users that speak for an agent that is added.
 const USERS_MAX: usize = 64;
-/// Most tasks at once.
-const RUNS_MAX: u32 = 10_000;
 
 /// What is said of such an agent. It is run by Colibri with a profile, by default the one of its own name,
 /// or claims tasks as one of its users.

@@ -12,6 +12,8 @@ use super::{is_name, Hours, OnSettled, Profile, Subject, NAME};
 
 /// Most capabilities of an agent, and most that a task may require.
 pub const CAPABILITIES_MAX: usize = 64;
+/// Most tasks that an agent has at once.
+pub(super) const RUNS_MAX: u32 = 10_000;
 /// Most agents, declared and added.
 pub const AGENTS_MAX: usize = 1024;
 
@@ -140,7 +142,7 @@ fn agent(
             (Some(users), None) => external(w, name, &at("users"), users)?,
             (None, profile) => local(w, name, &at("profile"), profile, profiles)?,
         },
-        runs: number(w, raw.runs, &at("runs"), 1..=10_000, 1)?,
+        runs: number(w, raw.runs, &at("runs"), 1..=RUNS_MAX, 1)?,
         hours: match raw.hours {
             None => None,
             Some(h) => {
