@@ -36,6 +36,9 @@ const STABLE: Duration = Duration::from_secs(10);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait between two starts.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// How often a suite is started to end the runs, where the one that was asked to do so has died or
+/// there was none.
+const LAST_STARTS: u32 = 4;
 
 /// Goes to the background and keeps the suite. Returns in the starting command only: with 0 when
 /// the suite is ready, with its exit code when it failed.
@@ -133,7 +136,7 @@ fn leave_terminal(to: Option<OwnedFd>) -> io::Result<()> {
 
 struct Keeper {
     program: CString,
-    argv: Vec<CString>,
+    args: Args,
     /// The suite holds the other end and notices when this one closes.
     _alive: OwnedFd,
     alive_suite: OwnedFd,
@@ -144,13 +147,11 @@ struct Keeper {
 
 impl Keeper {
     fn new(args: &Args, program: CString) -> Result<Keeper> {
-        let mut argv = vec![program.clone()];
-        argv.extend(args.for_suite());
         let (r, w) = io::pipe().or_fatal("make a pipe")?;
         let signals = Signals::new(&[SIGTERM, SIGINT, SIGHUP, SIGCHLD]);
         Ok(Keeper {
             program,
-            argv,
+            args: args.clone(),
             _alive: w.into(),
             alive_suite: r.into(),
             signals: signals.or_fatal("set up signals")?,
@@ -162,22 +163,15 @@ impl Keeper {
     fn keep(mut self, ready: OwnedFd) -> Result<i32> {
         let mut ready = Some(ready);
         let mut quick_deaths = 0;
+        let mut last_starts = LAST_STARTS;
         loop {
             let born = Instant::now();
-            let suite = match self.launch(ready.as_ref()) {
-                Ok(pid) => pid,
+            let code = match self.launch(ready.as_ref()) {
+                Ok(suite) => self.wait(suite, &mut ready)?,
                 Err(e) if ready.is_some() => return Err(e),
                 // Processes come back: as after a suite that died at once.
-                Err(_) => {
-                    quick_deaths += 1;
-                    self.pause(backoff(quick_deaths));
-                    if self.ending {
-                        return Ok(EX_FAILURE);
-                    }
-                    continue;
-                }
+                Err(_) => Some(EX_FAILURE),
             };
-            let code = self.wait(suite, &mut ready)?;
             if code == Some(EX_OK) {
                 return Ok(EX_OK);
             }
@@ -189,9 +183,6 @@ impl Keeper {
                 // It never became ready: the starting command reports the failure.
                 return Ok(code.unwrap_or(EX_FAILURE));
             }
-            if self.ending {
-                return Ok(EX_FAILURE);
-            }
             quick_deaths = match code {
                 Some(EX_AGAIN) => 0,
                 _ if born.elapsed() >= STABLE => 0,
@@ -199,8 +190,11 @@ impl Keeper {
             };
             self.pause(backoff(quick_deaths));
             if self.ending {
-                // Asked while there was no suite to pass it on to.
-                return Ok(EX_FAILURE);
+                // The runs live on: only a suite can end them.
+                if last_starts == 0 {
+                    return Ok(EX_FAILURE);
+                }
+                last_starts -= 1;
             }
         }
     }
@@ -232,7 +226,9 @@ impl Keeper {
         if let Err(e) = step() {
             return e;
         }
-        sys::exec_path(&self.program, &self.argv, &[])
+        let mut argv = vec![self.program.clone()];
+        argv.extend(self.args.for_suite(self.ending));
+        sys::exec_path(&self.program, &argv, &[])
     }
 
     /// Waits for the suite's end, passing signals on. The exit code; `None` when a signal killed
@@ -260,19 +256,18 @@ impl Keeper {
         }
     }
 
+    /// Waits that long, less when the end is asked for meanwhile.
     fn pause(&mut self, how_long: Duration) {
         let until = Instant::now() + how_long;
         loop {
+            let asked = self.signals.take();
+            let end = asked.iter().any(|s| matches!(*s, SIGTERM | SIGINT));
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.ending {
+            if left.is_zero() || (end && !self.ending) {
+                self.ending |= end;
                 return;
             }
             self.sleep(Some(left), &mut None);
-            self.ending |= self
-                .signals
-                .take()
-                .iter()
-                .any(|s| matches!(*s, SIGTERM | SIGINT));
         }
     }
 

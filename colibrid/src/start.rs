@@ -192,6 +192,10 @@ pub fn prepare(args: &Args, config: &Config, names: &Names) -> Result<Ground> {
     let pid_file = lock(config)?;
     // From here on, an end that is asked for is an orderly one.
     let signals = Signals::new(&[SIGTERM, SIGINT, SIGHUP, SIGCHLD]).or_fatal("set up signals")?;
+    if args.end {
+        // As if it had been asked for just now.
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).or_fatal("end the runs")?;
+    }
     let run_dir = open_dir(&config.paths.run_dir)?;
     write_pid(&pid_file, keeper.is_some())
         .map_err(|e| cannot("write", &config.paths.pid_file(), &e))?;

@@ -1,69 +1,131 @@
 //! No processes left: what cannot be started ends with a reason, what runs goes on and is stopped, and
 //! the next one starts when there is room.
 //!
-//! The limit is a control group of the test's own, for which Linux and root are needed: a limit by user
-//! would count other tests' processes and does not bind root.
+//! The limit is of the test's own, a control group or a jail with a rule of rctl(4), for which root is
+//! needed: a limit by user would count other tests' processes and, on Linux, does not bind root.
 
 use colibri_tests::client::Client;
 use colibri_tests::skip::skip;
 use colibri_tests::steps::Steps;
-use colibri_tests::suite::{program, Profile, Scratch, Setup, Suite};
+use colibri_tests::suite::{is_root, program, Profile, Scratch, Setup, Suite};
 use colibri_tests::tail::{log_until_ended, once};
 use colibri_tests::wait::{must, LONG};
 use serde_json::{json, Value};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Processes and threads of the suite and its runs together: enough for some runs.
 const PROCESSES: u32 = 40;
 
-/// A control group for a number of processes; removed at the end.
-struct Group(PathBuf);
+/// A place for a number of processes; removed at the end.
+enum Room {
+    /// A control group; by its directory.
+    Group(PathBuf),
+    /// A jail that sees all of the host and may have jails below it, which count; by its name.
+    Jail(String),
+}
 
-impl Group {
-    fn new() -> Option<Group> {
+impl Room {
+    fn new() -> Option<Room> {
         let name = format!("colibri-test-{}", std::process::id());
+        Room::group(&name).or_else(|| Room::jail(&name))
+    }
+
+    fn group(name: &str) -> Option<Room> {
         // The first kind of control groups, then the second.
         let places = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"];
         places.iter().find_map(|place| {
-            let dir = PathBuf::from(place).join(&name);
+            let dir = PathBuf::from(place).join(name);
             fs::create_dir(&dir).ok()?;
-            let group = Group(dir);
-            let limited = fs::write(group.0.join("pids.max"), PROCESSES.to_string());
-            limited.is_ok().then_some(group)
+            let limited = fs::write(dir.join("pids.max"), PROCESSES.to_string());
+            let room = Room::Group(dir);
+            limited.is_ok().then_some(room)
         })
     }
 
-    /// Times that a process was refused.
-    fn refused(&self) -> u64 {
-        let text = fs::read_to_string(self.0.join("pids.events")).unwrap_or_default();
-        let max = text.lines().find_map(|l| l.strip_prefix("max "));
-        max.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
+    fn jail(name: &str) -> Option<Room> {
+        let rctl = Path::new("/usr/bin/rctl");
+        // Without accounting there is nothing to list, which is an error.
+        if !is_root() || !rctl.exists() || !Command::new(rctl).output().ok()?.status.success() {
+            return None;
+        }
+        let made = Command::new("/usr/sbin/jail")
+            .args(["-c", "persist", "path=/", "children.max=100"])
+            .args(["ip4=inherit", "ip6=inherit", &format!("name={name}")])
+            .status();
+        assert!(made.expect("jail").success(), "no jail {name}");
+        let room = Room::Jail(name.to_owned());
+        let rule = format!("jail:{name}:maxproc:deny={PROCESSES}");
+        let limited = Command::new(rctl).args(["-a", &rule]).status();
+        assert!(limited.expect("rctl").success(), "no rule {rule}");
+        Some(room)
+    }
+
+    /// Makes the suite start in it.
+    fn enter(&self, setup: &mut Setup) {
+        match self {
+            // Goes on behind the limit that is asked for there.
+            Room::Group(dir) => {
+                let line = format!("-n 1024 && echo $$ >{}/cgroup.procs", dir.display());
+                setup.ulimit = Some(line);
+            }
+            Room::Jail(name) => {
+                setup.under = vec!["/usr/sbin/jexec".into(), name.clone()];
+            }
+        }
+    }
+
+    /// Whether there was no room: a control group counts refusals, a jail what is in it, where
+    /// what was left behind by the failure may have gone.
+    fn was_full(&self) -> bool {
+        match self {
+            Room::Group(dir) => {
+                let text = fs::read_to_string(dir.join("pids.events")).unwrap_or_default();
+                number(&text, "max ") > 0
+            }
+            Room::Jail(name) => {
+                let used = Command::new("/usr/bin/rctl")
+                    .args(["-u", &format!("jail:{name}")])
+                    .output();
+                let text = String::from_utf8(used.expect("rctl").stdout).expect("text");
+                number(&text, "maxproc=") + 2 >= PROCESSES
+            }
+        }
     }
 }
 
-impl Drop for Group {
+/// What stands behind that word at the beginning of a line; 0 where no line has it.
+fn number(text: &str, word: &str) -> u32 {
+    let found = text.lines().find_map(|l| l.strip_prefix(word));
+    found.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
+}
+
+impl Drop for Room {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
+        match self {
+            Room::Group(dir) => drop(fs::remove_dir(dir)),
+            Room::Jail(name) => {
+                let rule = format!("jail:{name}");
+                let _ = Command::new("/usr/bin/rctl").args(["-r", &rule]).status();
+                let _ = Command::new("/usr/sbin/jail").args(["-r", name]).status();
+            }
+        }
     }
 }
 
-fn crowded(group: &Group) -> (Suite, Steps) {
+fn crowded(room: &Room) -> (Suite, Steps) {
     let scratch = Scratch::new();
     let (profile, steps) = Steps::new(&scratch, "steps");
     let agent = scratch.copy(&program("colibri-scripted"));
     let mut lives = Profile::new("lives", "rpc", vec![agent.display().to_string()]);
     lives.more = "stop_grace = 1".into();
-    let setup = Setup {
+    let mut setup = Setup {
         profiles: vec![profile, lives],
         limits: "runs = 100".into(),
-        // Goes on behind the limit that is asked for there.
-        ulimit: Some(format!(
-            "-n 1024 && echo $$ >{}/cgroup.procs",
-            group.0.display()
-        )),
         ..Setup::default()
     };
+    room.enter(&mut setup);
     (Suite::start_in(scratch, setup), steps)
 }
 
@@ -77,10 +139,10 @@ fn settled(client: &mut Client, run: u64) -> Value {
 
 #[test]
 fn a_run_that_cannot_be_started_says_why_and_the_others_go_on() {
-    let Some(group) = Group::new() else {
-        return skip("there is no control group for the number of processes");
+    let Some(room) = Room::new() else {
+        return skip("nothing limits the number of processes: root, a control group or rctl");
     };
-    let (mut suite, mut steps) = crowded(&group);
+    let (mut suite, mut steps) = crowded(&room);
     let mut client = suite.client();
     let first = client.spawn_agent("steps", "go");
     client.subscribe(None);
@@ -97,7 +159,7 @@ fn a_run_that_cannot_be_started_says_why_and_the_others_go_on() {
     assert_eq!(failed["state"], "error", "{failed}");
     let reason = failed["reason"].as_str().unwrap_or_default();
     assert!(reason.contains("cannot fork"), "no reason: {failed}");
-    assert!(group.refused() > 0, "no process was refused");
+    assert!(room.was_full(), "no process was refused");
     // Nobody else has noticed, and board and kernel agree.
     for run in &lives {
         assert_eq!(settled(&mut client, *run)["state"], "working");

@@ -1,6 +1,7 @@
 //! The life of a suite and of its runs: starting, stopping, being killed, going on.
 
 mod adoption;
+mod asked;
 mod bare;
 mod begun;
 mod crash;
