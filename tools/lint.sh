@@ -68,7 +68,9 @@ scripts() {
 }
 
 check 'formatting' $cargo fmt --all --check
+check 'formatting, fuzz targets' $cargo fmt --manifest-path fuzz/Cargo.toml --check
 check 'clippy' $cargo clippy --workspace --all-targets -- -D warnings
+check 'clippy, fuzz targets' $cargo clippy --manifest-path fuzz/Cargo.toml --target-dir fuzz/target --all-targets -- -D warnings
 check 'man pages' manuals
 check 'file length' lengths
 check 'main.rs of the daemons' stories

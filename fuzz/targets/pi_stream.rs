@@ -18,7 +18,7 @@ fn run(input: &[u8], rng: &mut Rng) {
     let whole = read(input, &mut Rng::new(0), input.len().max(1));
     let max = 1 + rng.below(200);
     assert_eq!(read(input, rng, max), whole, "pieces up to {max}");
-    let seed = rng.next();
+    let seed = rng.draw();
     let first = folded(&whole.0, &mut Rng::new(seed));
     assert_eq!(
         folded(&whole.0, &mut Rng::new(seed)),

@@ -342,6 +342,7 @@ impl Round {
             .unwrap_or(0);
         self.lost();
         let seen = self.follower.finish(seq);
+        assert!(seen.compared > 0, "no snapshot was compared");
         self.tally.events = seen.log.len();
         self.tally.connections = seen.connections;
         self.tally.compared = seen.compared;
