@@ -4,5 +4,4 @@
 mod descriptors;
 mod disk;
 mod memory;
-#[cfg(target_os = "linux")]
 mod processes;
