@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libcolibri::config::{Limits, Role, RoleTable};
 use libcolibri::{debug, sys, warn};
@@ -22,6 +22,10 @@ const OUT_MAX: usize = 8 * 1024 * 1024;
 pub const OUT_LOW: usize = 64 * 1024;
 /// Most bytes read from one client in a turn of the loop: a flood does not starve the others.
 const TURN_BYTES: usize = 64 * 1024;
+/// Most connections taken in a turn of the loop, for the same reason.
+const TURN_CONNECTIONS: usize = 16;
+/// The least time between two lines of the log on refused clients: anybody may connect.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// A subscription: where it stands in the event log.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +67,42 @@ pub struct Clients {
     limits: Limits,
     roles: RoleTable,
     owner: Option<u32>,
+    refusals: Refusals,
+}
+
+/// Refused clients, for the log.
+#[derive(Default)]
+struct Refusals {
+    /// When one was told last.
+    told: Option<Instant>,
+    /// Those since then that were not.
+    untold: u64,
+}
+
+impl Refusals {
+    fn note(&mut self, uid: u32, why: &str) {
+        let now = Instant::now();
+        if self.told.is_some_and(|t| now < t + REFUSAL_PAUSE) {
+            self.untold += 1;
+            return;
+        }
+        match std::mem::take(&mut self.untold) {
+            0 => warn!("refused a client of uid {uid}: {why}"),
+            n => warn!("refused a client of uid {uid}: {why}; and {n} others before"),
+        }
+        self.told = Some(now);
+    }
+}
+
+/// How far [`Clients::accept`] came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// Nobody waits any more.
+    All,
+    /// Somebody may still wait: it is the others' turn.
+    Some,
+    /// The system had no descriptor or memory for a connection: try again in a while.
+    Full,
 }
 
 impl Clients {
@@ -80,6 +120,7 @@ impl Clients {
             limits,
             roles,
             owner,
+            refusals: Refusals::default(),
         }
     }
 
@@ -110,27 +151,28 @@ impl Clients {
         self.map.is_empty()
     }
 
-    /// Accepts whoever waits, up to the limits and to `room` more. `next` makes tokens. `true`: the system had no
-    /// descriptor or memory for a connection, try again in a while.
+    /// Accepts whoever waits, a turn's worth, up to the limits and to `room` more. `next` makes
+    /// tokens.
     pub fn accept(
         &mut self,
         registry: &Registry,
         room: usize,
         mut next: impl FnMut() -> Token,
-    ) -> bool {
+    ) -> Accepted {
         let most = self.map.len() + room;
-        loop {
+        for _ in 0..TURN_CONNECTIONS {
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(registry, most, stream, next()),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Accepted::All,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
                     warn!("cannot accept a client: {}", libcolibri::error::reason(&e));
-                    return true;
+                    return Accepted::Full;
                 }
             }
         }
+        Accepted::Some
     }
 
     fn admit(&mut self, registry: &Registry, most: usize, stream: UnixStream, token: Token) {
@@ -165,7 +207,7 @@ impl Clients {
         };
         if let Some(r) = refusal {
             // One line into an empty socket buffer: there is always room.
-            warn!("refused a client of uid {}: {}", cred.uid, r.message);
+            self.refusals.note(cred.uid, &r.message);
             client.send(&reply(None, Err(r)));
             client.flush();
             return;

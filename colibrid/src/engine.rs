@@ -24,7 +24,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::audit::Audit;
 use crate::board::Desk;
-use crate::clients::Clients;
+use crate::clients::{Accepted, Clients};
 use crate::descriptors::Descriptors;
 use crate::event::Event;
 use crate::host::Host;
@@ -40,7 +40,7 @@ use crate::start::{self, Children, Ground, Names};
 use crate::store::{self, Store};
 use crate::turn::Stuck;
 
-const LISTENER: Token = Token(0);
+pub(crate) const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
 const SPAWND: Token = Token(2);
 pub(crate) const SCHEDD: Token = Token(3);
@@ -371,13 +371,17 @@ impl Engine {
         Ok(())
     }
 
-    fn accept_clients(&mut self) {
+    pub(crate) fn accept_clients(&mut self) {
         let room = self.descriptors_left();
         let (clients, next) = (&mut self.clients, &mut self.next_token);
-        let full = clients.accept(self.poll.registry(), room, || {
+        let accepted = clients.accept(self.poll.registry(), room, || {
             *next += 1;
             Token(*next)
         });
+        if accepted == Accepted::Some {
+            self.again.push(LISTENER);
+        }
+        let full = accepted == Accepted::Full;
         self.accept_again = full.then(|| Instant::now() + ACCEPT_PAUSE);
     }
 

@@ -10,7 +10,7 @@ use serde_json::{json, Value};
 use crate::board::failure::StopWhy;
 use crate::board::Actor;
 use crate::clients::{Line, Subscription, OUT_LOW};
-use crate::engine::{Answer, Engine, Promise, SCHEDD};
+use crate::engine::{Answer, Engine, Promise, LISTENER, SCHEDD};
 use crate::event::Event;
 use crate::glasspane::{snapshot, Pane};
 use crate::request::{open, ListRuns, Refusal, Request, SpawnAgent, Subscribe, Target};
@@ -49,6 +49,8 @@ impl Engine {
         for token in tokens {
             if token == SCHEDD {
                 self.hear_schedd()?;
+            } else if token == LISTENER {
+                self.accept_clients();
             } else if self.monitors.contains_key(&token) {
                 self.hear_monitor(token)?;
             } else if self.serve_client(token) {

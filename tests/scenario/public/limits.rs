@@ -13,6 +13,7 @@ use serde_json::json;
 use std::io::{IoSlice, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn limited(limits: &str) -> Suite {
     Suite::start(Setup {
@@ -190,6 +191,30 @@ fn connections_that_come_and_go_leave_nothing() {
         let mut client = Client::connect(&suite.socket()).ok()?;
         client.request(json!({"cmd": "ping"})).ok()
     });
+}
+
+#[test]
+fn whoever_connects_all_the_time_holds_nobody_up() {
+    let suite = limited("");
+    let mut client = suite.client();
+    let over = AtomicBool::new(false);
+    let (socket, over) = (suite.socket(), &over);
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            let socket = socket.clone();
+            threads.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = UnixStream::connect(&socket);
+                }
+            });
+        }
+        // Told when the answers are missing, too.
+        let answers = (0..200).try_for_each(|_| client.request(json!({"cmd": "ping"})).map(drop));
+        over.store(true, Ordering::Relaxed);
+        answers.expect("answers");
+    });
+    let told = suite.log().matches("refused a client").count();
+    assert!(told < 1000, "{told} lines of the log");
 }
 
 #[test]
