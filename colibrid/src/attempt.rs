@@ -10,6 +10,10 @@ use libcolibri::msg::{Kill, Proven};
 /// has.
 pub const AGAIN: Duration = Duration::from_secs(2);
 
+/// SIGKILLs that a monitor may let pass without its last word: it is taken for lost then, and killed
+/// itself. Half a minute, in which one that lives gets its word through.
+pub const KILLS: u8 = 15;
+
 /// Where an attempt stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -21,8 +25,8 @@ pub enum Stage {
     Asked,
     /// It got SIGTERM.
     Termed,
-    /// It gets SIGKILL until it is dead.
-    Killed,
+    /// It gets SIGKILL until it is dead; so many it has got.
+    Killed(u8),
     /// It ended or was lost; spawnd proves it and cleans up.
     Releasing,
     /// Proven dead.
@@ -82,9 +86,11 @@ pub fn step(stage: Stage, happened: Happened, stop_wanted: bool, grace: Duration
         (S::Starting, H::Refused) => (S::Over, &[Effect::Finish], None),
         (S::Running, H::StopWanted) => (S::Asked, &[Effect::TellStop], Some(grace)),
         (S::Asked, H::Deadline) => (S::Termed, &[Effect::Signal(Kill::Term)], Some(grace)),
-        (S::Termed | S::Killed, H::Deadline) => {
-            (S::Killed, &[Effect::Signal(Kill::Kill)], Some(AGAIN))
+        (S::Termed, H::Deadline) => (S::Killed(1), &[Effect::Signal(Kill::Kill)], Some(AGAIN)),
+        (S::Killed(n), H::Deadline) if n < KILLS => {
+            (S::Killed(n + 1), &[Effect::Signal(Kill::Kill)], Some(AGAIN))
         }
+        (S::Killed(_), H::Deadline) => (S::Releasing, &[Effect::NoteLost, Effect::Release], None),
         (S::Releasing, H::Released(Proven::Empty)) => (S::Over, &[Effect::Finish], None),
         (S::Releasing, H::Released(Proven::Alive)) => (S::Releasing, &[], Some(AGAIN)),
         (S::Releasing, H::Deadline) => (S::Releasing, &[Effect::Release], None),
@@ -100,12 +106,13 @@ mod tests {
     use super::*;
 
     const GRACE: Duration = Duration::from_secs(5);
-    const STAGES: [Stage; 7] = [
+    const STAGES: [Stage; 8] = [
         Stage::Starting,
         Stage::Running,
         Stage::Asked,
         Stage::Termed,
-        Stage::Killed,
+        Stage::Killed(1),
+        Stage::Killed(KILLS),
         Stage::Releasing,
         Stage::Over,
     ];
@@ -175,6 +182,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_monitor_that_says_nothing_holds_up_no_stop() {
+        let mut stage = Stage::Running;
+        let mut kills = 0;
+        let mut happened = Happened::StopWanted;
+        while stage != Stage::Releasing {
+            let (next, effects, deadline) = step(stage, happened, true, GRACE).unwrap();
+            kills += effects.iter().filter(|e| **e == Effect::Signal(Kill::Kill)).count();
+            assert_eq!(deadline.is_none(), next == Stage::Releasing);
+            assert!(kills <= usize::from(KILLS), "it is killed for ever");
+            assert_eq!(effects.contains(&Effect::NoteLost), deadline.is_none());
+            (stage, happened) = (next, Happened::Deadline);
+        }
+        assert_eq!(kills, usize::from(KILLS));
+    }
+
     /// Whatever happens in whatever order: it finishes at most once, only after a proof was asked
     /// for (or nothing was started), and nothing is done afterwards; once it is lost or has ended it
     /// is never signalled nor told to stop again.
@@ -208,11 +231,14 @@ mod tests {
                         Effect::TellStop | Effect::Signal(_) => {
                             assert!(!over, "seed {seed}: {effect:?} to what is over");
                         }
-                        Effect::NoteLost => assert_eq!(happened, Happened::Lost),
+                        Effect::NoteLost => assert!(
+                            happened == Happened::Lost || stage == Stage::Killed(KILLS),
+                            "seed {seed}"
+                        ),
                     }
                 }
                 // A stop that is under way always comes back by itself.
-                let waits = matches!(next, Stage::Asked | Stage::Termed | Stage::Killed);
+                let waits = matches!(next, Stage::Asked | Stage::Termed | Stage::Killed(_));
                 assert!(!waits || deadline.is_some(), "seed {seed}: {next:?}");
                 stage = next;
             }

@@ -93,7 +93,7 @@ pub fn compare(board: &[Belief], found: &BTreeMap<RunKey, Sight>) -> Vec<Finding
         // Before it is started and after it is lost or over, all may be true for a while.
         if !matches!(
             b.stage,
-            Stage::Running | Stage::Asked | Stage::Termed | Stage::Killed
+            Stage::Running | Stage::Asked | Stage::Termed | Stage::Killed(_)
         ) {
             continue;
         }

@@ -23,7 +23,7 @@ fn stage_word(stage: Stage) -> &'static str {
         Stage::Running => "running",
         Stage::Asked => "asked to end",
         Stage::Termed => "sent SIGTERM",
-        Stage::Killed => "sent SIGKILL",
+        Stage::Killed(_) => "sent SIGKILL",
         Stage::Releasing => "proving",
         Stage::Over => "over",
     }
@@ -98,7 +98,7 @@ impl Engine {
                 let what = "proof that nothing of it is left, and its clean-up";
                 ("colibri-spawnd", what.into())
             }
-            Stage::Asked | Stage::Termed | Stage::Killed => (
+            Stage::Asked | Stage::Termed | Stage::Killed(_) => (
                 "agent",
                 "its end was asked for, and it has not ended yet".into(),
             ),
@@ -149,7 +149,7 @@ fn waits_for_agent(l: &Live) -> Wait {
 fn next(l: &Live) -> Option<Value> {
     let what = match l.stage {
         Stage::Asked => "SIGTERM",
-        Stage::Termed | Stage::Killed => "SIGKILL",
+        Stage::Termed | Stage::Killed(_) => "SIGKILL",
         Stage::Releasing => "the proof is asked for again",
         _ => "it counts as stalled",
     };

@@ -334,6 +334,10 @@ impl Engine {
         }
         if what == Happened::Deadline {
             l.deadline = None;
+            // Where nothing can be stored a monitor may not get its word into its journal either.
+            if let (true, Stage::Killed(n)) = (self.stuck.is_some(), &mut l.stage) {
+                *n = 1;
+            }
         }
         let Some((stage, effects, deadline)) = step(l.stage, what, l.stop_wanted, l.grace) else {
             return;

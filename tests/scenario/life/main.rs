@@ -8,6 +8,7 @@ mod crash;
 mod explain;
 mod idle;
 mod journal;
+mod mute;
 mod start;
 mod stop;
 mod suite;
