@@ -189,7 +189,10 @@ mod tests {
         let mut happened = Happened::StopWanted;
         while stage != Stage::Releasing {
             let (next, effects, deadline) = step(stage, happened, true, GRACE).unwrap();
-            kills += effects.iter().filter(|e| **e == Effect::Signal(Kill::Kill)).count();
+            kills += effects
+                .iter()
+                .filter(|e| **e == Effect::Signal(Kill::Kill))
+                .count();
             assert_eq!(deadline.is_none(), next == Stage::Releasing);
             assert!(kills <= usize::from(KILLS), "it is killed for ever");
             assert_eq!(effects.contains(&Effect::NoteLost), deadline.is_none());

@@ -11,6 +11,7 @@ use libcolibri::state::State;
 use mio::Token;
 use serde_json::{json, Value};
 
+use crate::answers::Promise;
 use crate::attempt::Stage;
 use crate::engine::{Engine, Out};
 
@@ -170,7 +171,7 @@ impl Engine {
         self.audit = None;
         let report = report(&board, &found, &findings);
         for (client, id) in waiting {
-            self.answer_waiting(client, id, Ok(report.clone()));
+            self.answer_waiting(client, id, Ok(report.clone()), Promise::Nothing);
         }
         true
     }

@@ -12,14 +12,15 @@ use libcolibri::config::{Limits, Role, RoleTable};
 use libcolibri::{debug, sys, warn};
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
-use serde_json::Value;
 
 use crate::request::{reply, Refusal, LINE_MAX};
 
-/// Most bytes that wait for one client; one that does not read its replies is dropped then.
+/// Most bytes that wait for one client. One that does not read is not heard, so it does not get there.
 const OUT_MAX: usize = 8 * 1024 * 1024;
-/// A subscriber gets more events when fewer bytes than this wait for it.
+/// A client is heard, and a subscriber gets more events, while no more bytes than this wait for it.
 pub const OUT_LOW: usize = 64 * 1024;
+/// Longest reply in bytes; it fits beside what else may wait.
+pub const REPLY_MAX: usize = 7 * 1024 * 1024;
 /// Most bytes read from one client in a turn of the loop: a flood does not starve the others.
 const TURN_BYTES: usize = 64 * 1024;
 /// Most connections taken in a turn of the loop, for the same reason.
@@ -44,6 +45,10 @@ pub struct Client {
     /// What it may do.
     pub role: Role,
     inbuf: Vec<u8>,
+    /// Bytes of `inbuf` that have been looked through: no line ends there.
+    scanned: usize,
+    /// There was nothing more to read.
+    drained: bool,
     out: Vec<u8>,
     sent: usize,
     /// Requests it may still make now; refilled by time.
@@ -195,6 +200,8 @@ impl Clients {
             uid: cred.uid,
             role: role.unwrap_or(Role::Observer),
             inbuf: Vec::new(),
+            scanned: 0,
+            drained: false,
             out: Vec::new(),
             sent: 0,
             allowance: f64::from(self.limits.requests_per_second) * 2.0,
@@ -248,9 +255,11 @@ impl Clients {
         }
     }
 
-    /// Reads from a client, at most a turn's worth. `true`: there may be more.
-    pub fn read(&mut self, token: Token) -> bool {
-        self.map.get_mut(&token).is_some_and(Client::read)
+    /// Reads from a client, at most a turn's worth.
+    pub fn read(&mut self, token: Token) {
+        if let Some(c) = self.map.get_mut(&token) {
+            c.read();
+        }
     }
 
     /// The next whole line of a client that is not waiting for an earlier request.
@@ -259,11 +268,16 @@ impl Clients {
         self.map.get_mut(&token)?.next_line(rate)
     }
 
-    /// Sends what waits and forgets the connections that are over. Returns their tokens.
-    pub fn flush(&mut self, registry: &Registry) -> Vec<Token> {
-        let mut over = Vec::new();
-        for c in self.map.values_mut() {
+    /// Sends what waits and forgets the connections that are over. Returns their tokens, and those
+    /// of clients that go on now because they have read.
+    pub fn flush(&mut self, registry: &Registry) -> (Vec<Token>, Vec<Token>) {
+        let (mut over, mut go_on) = (Vec::new(), Vec::new());
+        for (token, c) in &mut self.map {
+            let waited = c.waiting() > OUT_LOW;
             c.flush();
+            if waited && c.waiting() <= OUT_LOW {
+                go_on.push(*token);
+            }
         }
         while self.map.values().map(Client::held).sum::<u64>() > self.limits.client_memory {
             self.drop_largest();
@@ -277,7 +291,7 @@ impl Clients {
         for t in &over {
             self.map.remove(t);
         }
-        over
+        (over, go_on)
     }
 
     /// There is no memory for all: whoever takes most of it loses some. By users, so that nobody
@@ -313,39 +327,52 @@ pub enum Line {
 }
 
 impl Client {
-    fn read(&mut self) -> bool {
+    fn read(&mut self) {
         let mut buf = [0; 16 * 1024];
+        self.drained = false;
         let mut left = TURN_BYTES;
         while left > 0 && !self.eof && self.inbuf.len() <= LINE_MAX {
             match self.stream.read(&mut buf) {
-                Ok(0) => self.eof = true,
+                Ok(0) => (self.eof, self.drained) = (true, true),
                 Ok(n) => {
                     self.inbuf.extend_from_slice(&buf[..n]);
                     left = left.saturating_sub(n);
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.drained = true;
+                    return;
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
                     self.gone = true;
-                    return false;
+                    return;
                 }
             }
         }
-        !self.eof
+        self.drained |= self.eof;
+    }
+
+    /// Where the first line ends.
+    fn line_end(&self) -> Option<usize> {
+        let rest = self.inbuf.get(self.scanned..).unwrap_or_default();
+        let at = rest.iter().position(|b| *b == b'\n')?;
+        Some(self.scanned + at)
     }
 
     fn next_line(&mut self, rate: f64) -> Option<Line> {
-        if self.busy || self.closing || self.gone {
+        if self.busy || self.closing || self.gone || self.waiting() > OUT_LOW {
             return None;
         }
-        let Some(end) = self.inbuf.iter().position(|b| *b == b'\n') else {
+        let Some(end) = self.line_end() else {
+            self.scanned = self.inbuf.len();
             if self.inbuf.len() > LINE_MAX {
-                self.inbuf = Vec::new();
+                (self.inbuf, self.scanned) = (Vec::new(), 0);
                 self.closing = true;
                 return Some(Line::TooLong);
             }
             return None;
         };
+        self.scanned = 0;
         let mut line: Vec<u8> = self.inbuf.drain(..=end).collect();
         line.pop();
         if line.last() == Some(&b'\r') {
@@ -369,10 +396,13 @@ impl Client {
         Some(Line::Request(line))
     }
 
-    /// Whether input was left unread because a turn was used up or a command is under way.
+    /// Whether it can be served at once: there is a line, or more to read and room for it, and
+    /// nothing that is waited for first.
     #[must_use]
-    pub fn has_input(&self) -> bool {
-        !self.busy && self.inbuf.contains(&b'\n')
+    pub fn wants_turn(&self) -> bool {
+        let may_read = !self.drained && self.inbuf.len() <= LINE_MAX;
+        let held = self.busy || self.closing || self.gone || self.waiting() > OUT_LOW;
+        !held && (may_read || self.line_end().is_some())
     }
 
     /// Bytes of memory in its buffers.
@@ -382,7 +412,8 @@ impl Client {
 
     fn drop_now(&mut self) {
         self.gone = true;
-        (self.inbuf, self.out, self.sent) = (Vec::new(), Vec::new(), 0);
+        (self.inbuf, self.scanned) = (Vec::new(), 0);
+        (self.out, self.sent) = (Vec::new(), 0);
     }
 
     /// Bytes that wait to be sent.
@@ -391,7 +422,7 @@ impl Client {
         self.out.len() - self.sent
     }
 
-    /// Queues text. A client that lets too much pile up is dropped.
+    /// Queues text. That of a client for which too much waits is not: it is dropped.
     pub fn send(&mut self, text: &str) {
         if self.waiting() + text.len() > OUT_MAX {
             warn!("dropped a client of uid {}: it does not read", self.uid);
@@ -399,11 +430,6 @@ impl Client {
             return;
         }
         self.out.extend_from_slice(text.as_bytes());
-    }
-
-    /// Queues a reply.
-    pub fn reply(&mut self, id: Option<&Value>, outcome: Result<Value, Refusal>) {
-        self.send(&reply(id, outcome));
     }
 
     fn flush(&mut self) {
@@ -430,7 +456,8 @@ impl Client {
     /// that reads only, so end of input does not end it before its peer is gone.
     fn is_over(&self) -> bool {
         let done = self.sent == self.out.len();
-        let quiet = self.eof && !self.busy && !self.has_input() && self.subscription.is_none();
+        let asks = self.busy || self.line_end().is_some();
+        let quiet = self.eof && !asks && self.subscription.is_none();
         self.gone || (done && (self.closing || quiet))
     }
 }

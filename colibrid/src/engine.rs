@@ -22,6 +22,7 @@ use mio::{Events, Interest, Poll, Token};
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::answers::Answer;
 use crate::audit::Audit;
 use crate::board::Desk;
 use crate::clients::{Accepted, Clients};
@@ -31,7 +32,7 @@ use crate::host::Host;
 use crate::keeper::EX_AGAIN;
 use crate::log_ring::Ring;
 use crate::monitors::Monitor;
-use crate::request::{Refusal, Request};
+use crate::request::Request;
 use crate::runs::Live;
 use crate::schedd::Schedd;
 use crate::schedule::Timetable;
@@ -56,29 +57,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 const EXIT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long spawnd and schedd may take to go when the suite ends.
 const END_PATIENCE: Duration = Duration::from_secs(5);
-
-/// A reply that waits for the end of the turn.
-pub struct Answer {
-    /// To whom.
-    pub client: Token,
-    /// What to echo.
-    pub id: Option<Value>,
-    /// The reply; what it promises is durable when it is sent.
-    pub outcome: std::result::Result<Value, Refusal>,
-    /// What it promises.
-    pub promise: Promise,
-}
-
-/// What a reply promises to be durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Promise {
-    /// Nothing.
-    Nothing,
-    /// That new work was accepted: it is taken back when it cannot be stored.
-    Accepted,
-    /// A wish about a living run: it is done, stored or not.
-    Stored,
-}
 
 /// What leaves after the commit.
 pub enum Out {
@@ -118,6 +96,8 @@ pub struct Engine {
     pub(crate) unstored: Vec<Event>,
     /// The database takes no writes.
     pub(crate) stuck: Option<Stuck>,
+    /// Runs whose panes and places in their journals changed in this turn.
+    pub(crate) unsaved: BTreeSet<u64>,
     pub(crate) descriptors: Descriptors,
     /// Clients and monitors that have more than a turn's worth, or were waiting for something
     /// that came.
@@ -190,6 +170,7 @@ impl Engine {
             concluded: false,
             unstored: Vec::new(),
             stuck,
+            unsaved: BTreeSet::new(),
             descriptors: Descriptors::new(0),
             again: Vec::new(),
             late: Vec::new(),

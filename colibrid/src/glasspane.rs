@@ -5,6 +5,7 @@
 
 use libcolibri::formats::SNAPSHOT as SCHEMA;
 use libcolibri::msg::RunKey;
+use libcolibri::pi::DIALOGS;
 use libcolibri::record::{clip, Dialog, Entry, Record};
 use libcolibri::state::{Container, Phase, State, Usage};
 use serde::{Deserialize, Serialize};
@@ -15,10 +16,11 @@ use crate::time::rfc3339;
 
 /// Open tools that are named in a pane.
 const TOOLS_MAX: usize = 64;
-/// Open dialogs that are kept in a pane.
-const DIALOGS_MAX: usize = 16;
-/// Longest dialog text in a pane, in bytes; the `asked` event has all of it.
+/// Longest message of a dialog in a pane, in bytes; the `asked` event has all of it.
 const DIALOG_TEXT: usize = 4096;
+/// Most that all dialogs of a pane say, in bytes of JSON. Every pane is in one snapshot, and is stored
+/// whole.
+const DIALOGS_TEXT: usize = 16 * 1024;
 
 /// What is known about one agent. This is also how it is stored, so fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,22 +77,64 @@ pub struct StoredDialog {
     message: String,
     options: Vec<String>,
     timeout_ms: u64,
+    /// There is more to it than is said here.
+    #[serde(default)]
+    cut: bool,
 }
 
-impl From<&Dialog> for StoredDialog {
-    fn from(d: &Dialog) -> Self {
-        StoredDialog {
-            request: d.request.clone(),
-            method: d.method.clone(),
-            title: d.title.clone(),
-            message: clip(&d.message, DIALOG_TEXT).to_owned(),
-            options: d.options.clone(),
-            timeout_ms: d.timeout_ms,
+/// The beginning of a text that is no longer than `room` bytes as JSON, which becomes less by it.
+fn fit<'a>(text: &'a str, room: &mut usize) -> &'a str {
+    let escaped = |c: char| match c {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\x08' | '\x0c' => 2,
+        c if c.is_ascii_control() => 6,
+        c => c.len_utf8(),
+    };
+    for (at, c) in text.char_indices() {
+        match room.checked_sub(escaped(c)) {
+            Some(left) => *room = left,
+            None => return &text[..at],
         }
     }
+    text
 }
 
 impl StoredDialog {
+    /// As much of a dialog as fits into `room` bytes.
+    fn new(d: &Dialog, mut room: usize) -> Self {
+        let title = fit(&d.title, &mut room);
+        let message = fit(clip(&d.message, DIALOG_TEXT), &mut room);
+        // Half an option is none: nobody could answer with it.
+        let options: Vec<String> = d
+            .options
+            .iter()
+            .take_while(|o| fit(o, &mut room).len() == o.len())
+            .cloned()
+            .collect();
+        StoredDialog {
+            cut: title.len() < d.title.len()
+                || message.len() < d.message.len()
+                || options.len() < d.options.len(),
+            request: d.request.clone(),
+            method: d.method.clone(),
+            title: title.to_owned(),
+            message: message.to_owned(),
+            options,
+            timeout_ms: d.timeout_ms,
+        }
+    }
+
+    /// What it says, in bytes of JSON.
+    fn size(&self) -> usize {
+        let mut room = usize::MAX;
+        for text in [&self.title, &self.message]
+            .into_iter()
+            .chain(&self.options)
+        {
+            fit(text, &mut room);
+        }
+        usize::MAX - room
+    }
+
     /// How an answer names it.
     #[must_use]
     pub fn request(&self) -> &str {
@@ -98,14 +142,18 @@ impl StoredDialog {
     }
 
     fn value(&self) -> Value {
-        dialog(&Dialog {
+        let mut value = dialog(&Dialog {
             request: self.request.clone(),
             method: self.method.clone(),
             title: self.title.clone(),
             message: self.message.clone(),
             options: self.options.clone(),
             timeout_ms: self.timeout_ms,
-        })
+        });
+        if let (true, Some(fields)) = (self.cut, value.as_object_mut()) {
+            fields.insert("cut".into(), true.into());
+        }
+        value
     }
 }
 
@@ -158,7 +206,11 @@ impl Pane {
                 }
             }
             Record::Usage(u) => self.usage = *u,
-            Record::Asked(d) if self.dialogs.len() < DIALOGS_MAX => self.dialogs.push(d.into()),
+            Record::Asked(d) if self.dialogs.len() < DIALOGS => {
+                let said: usize = self.dialogs.iter().map(StoredDialog::size).sum();
+                let room = DIALOGS_TEXT.saturating_sub(said);
+                self.dialogs.push(StoredDialog::new(d, room));
+            }
             Record::Settled { request, .. } => self.dialogs.retain(|d| d.request != *request),
             Record::ToolStart { id, name } if self.tools.len() < TOOLS_MAX => {
                 self.tools.push((id.clone(), name.clone()));

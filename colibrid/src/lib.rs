@@ -3,6 +3,7 @@
 //! One file for each peer (spawnd, schedd, monitors, clients) and one for each subject (runs, the
 //! glasspane, the store, events). See colibrid(8).
 
+pub mod answers;
 pub mod args;
 pub mod attempt;
 pub mod audit;
@@ -28,6 +29,7 @@ pub mod skills;
 pub mod spawnd;
 pub mod start;
 pub mod store;
+pub mod subscribers;
 pub mod time;
 pub mod turn;
 pub mod views;

@@ -24,6 +24,7 @@ use nix::sys::stat::Mode;
 use crate::attempt::Happened;
 use crate::engine::Engine;
 use crate::runs::Live;
+use crate::turn::KEPT_MAX;
 
 /// Messages taken from one monitor in a turn of the loop, so that one does not starve the rest.
 const TURN: usize = 256;
@@ -111,6 +112,9 @@ impl Engine {
             return Ok(());
         }
         for _ in 0..TURN {
+            if self.store.kept() > KEPT_MAX {
+                break;
+            }
             let Some(monitor) = self.monitors.get_mut(&token) else {
                 return Ok(());
             };
@@ -259,6 +263,10 @@ impl Engine {
                     self.read_rest(key);
                     self.happened(key.run, Happened::Lost);
                 }
+            }
+            // Of all their journals together there may be much.
+            if self.store.kept() > KEPT_MAX {
+                self.store_early()?;
             }
         }
         Ok(())

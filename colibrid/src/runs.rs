@@ -11,10 +11,11 @@ use libcolibri::{info, sys};
 use mio::Token;
 use serde_json::{json, Value};
 
+use crate::answers::Promise;
 use crate::attempt::{step, Effect, Happened, Stage};
 use crate::board::failure::StopWhy;
 use crate::board::TaskTag;
-use crate::engine::{Answer, Engine, Out, Promise};
+use crate::engine::{Engine, Out};
 use crate::event::{exit_value, of_record, proof, Event};
 use crate::glasspane::Pane;
 use crate::request::Refusal;
@@ -216,14 +217,11 @@ impl Engine {
             l.prompt = None;
             begun = error.is_empty();
         }
-        let (prompted, pane) = (l.prompt.is_none(), l.pane.stored());
+        self.unsaved.insert(run);
         for e in &events {
             self.emit(e);
         }
-        let stored = self
-            .store
-            .progress(run, attempt, entry.seq, prompted, &pane)
-            .and_then(|()| self.store_details(run, attempt, &entry.record));
+        let stored = self.store_details(run, attempt, &entry.record);
         self.note_db(stored);
         if let (true, Some(tag)) = (begun, &task) {
             self.task_started(tag);
@@ -233,6 +231,20 @@ impl Engine {
             Record::Ended(e) => self.ended(run, e),
             Record::Usage(_) => self.meter(run),
             _ => {}
+        }
+    }
+
+    /// Stores panes and places in journals, once a turn however many records came.
+    pub(crate) fn save_runs(&mut self) {
+        for run in std::mem::take(&mut self.unsaved) {
+            if let Some(l) = self.runs.get(&run) {
+                let (key, prompted) = (l.key, l.prompt.is_none());
+                let pane = l.pane.stored();
+                let stored = self
+                    .store
+                    .progress(run, key.attempt, l.journal_seq, prompted, &pane);
+                self.note_db(stored);
+            }
         }
     }
 
@@ -278,10 +290,7 @@ impl Engine {
 
     fn stalled_changed(&mut self, run: u64, kind: &'static str, fields: Value) {
         self.concluded = true;
-        if let Some(l) = self.runs.get(&run) {
-            let stored = self.store.save_pane(run, &l.pane.stored());
-            self.note_db(stored);
-        }
+        self.unsaved.insert(run);
         self.tell(run, kind, fields);
     }
 
@@ -368,11 +377,10 @@ impl Engine {
             Effect::NoteLost => {
                 let now = sys::wall_ms();
                 l.pane.lost(now);
-                let (pane, fields) = (l.pane.stored(), l.pane.state_fields());
+                let fields = l.pane.state_fields();
                 info!("run {run}: its monitor is lost");
                 self.concluded = true;
-                let stored = self.store.save_pane(run, &pane);
-                self.note_db(stored);
+                self.unsaved.insert(run);
                 self.tell_at(run, now, "state", fields);
             }
             Effect::Finish => self.finish(run),
@@ -395,6 +403,7 @@ impl Engine {
 
     /// It is proven dead: the last word, and nothing of it stays in memory.
     fn finish(&mut self, run: u64) {
+        self.save_runs();
         let Some(mut l) = self.runs.remove(&run) else {
             return;
         };
@@ -508,26 +517,7 @@ impl Engine {
     }
 
     fn release_client(&mut self, w: Waiting, outcome: Result<Value, Refusal>) {
-        self.answer_waiting(w.client, w.id, outcome);
-    }
-
-    /// Answers a client that was made to wait, and hears it again.
-    pub(crate) fn answer_waiting(
-        &mut self,
-        client: Token,
-        id: Option<Value>,
-        outcome: Result<Value, Refusal>,
-    ) {
-        if let Some(c) = self.clients.get(client) {
-            c.busy = false;
-            self.again.push(client);
-        }
-        self.answers.push(Answer {
-            client,
-            id,
-            outcome,
-            promise: Promise::Nothing,
-        });
+        self.answer_waiting(w.client, w.id, outcome, Promise::Nothing);
     }
 
     /// The next moment at which a run needs something.

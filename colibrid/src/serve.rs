@@ -7,13 +7,14 @@ use libcolibri::{debug, sys, warn};
 use mio::Token;
 use serde_json::{json, Value};
 
+use crate::answers::Promise;
 use crate::board::failure::StopWhy;
 use crate::board::Actor;
-use crate::clients::{Line, Subscription, OUT_LOW};
-use crate::engine::{Answer, Engine, Promise, LISTENER, SCHEDD};
+use crate::clients::{Line, OUT_LOW};
+use crate::engine::{Engine, LISTENER, SCHEDD};
 use crate::event::Event;
 use crate::glasspane::{snapshot, Pane};
-use crate::request::{open, ListRuns, Refusal, Request, SpawnAgent, Subscribe, Target};
+use crate::request::{open, ListRuns, Refusal, Request, SpawnAgent, Target};
 use crate::roles::allows;
 use crate::runs::Live;
 use crate::store::{DbResult, NewRun, RunFilter, RunRow};
@@ -22,8 +23,6 @@ use crate::views;
 
 /// Requests of one client in a turn of the loop.
 const TURN_LINES: usize = 32;
-/// Events taken from the database at once.
-const EVENT_LOT: usize = 256;
 /// Panes of ended agents in a snapshot.
 const LAST_PANES: u32 = 256;
 /// Version of the public protocol.
@@ -62,7 +61,7 @@ impl Engine {
 
     /// A turn's worth of one client's requests. `true`: there is more.
     fn serve_client(&mut self, token: Token) -> bool {
-        let more = self.clients.read(token);
+        self.clients.read(token);
         for _ in 0..TURN_LINES {
             match self.clients.next_line(token) {
                 None => break,
@@ -77,21 +76,11 @@ impl Engine {
                     self.refuse(token, None, Refusal::new("too-long", message));
                 }
             }
+            if self.answered(token) > OUT_LOW {
+                break;
+            }
         }
-        more || self.clients.get(token).is_some_and(|c| c.has_input())
-    }
-
-    fn refuse(&mut self, client: Token, id: Option<Value>, why: Refusal) {
-        self.answer(client, id, Err(why));
-    }
-
-    fn answer(&mut self, client: Token, id: Option<Value>, outcome: Result<Value, Refusal>) {
-        self.answers.push(Answer {
-            client,
-            id,
-            outcome,
-            promise: Promise::Nothing,
-        });
+        self.clients.get(token).is_some_and(|c| c.wants_turn())
     }
 
     fn request(&mut self, token: Token, line: &[u8]) {
@@ -151,12 +140,7 @@ impl Engine {
             _ => Promise::Nothing,
         };
         match outcome {
-            Ok(Some(data)) => self.answers.push(Answer {
-                client: token,
-                id,
-                outcome: Ok(data),
-                promise,
-            }),
+            Ok(Some(data)) => self.answer(token, id, Ok(data), promise),
             Ok(None) => {}
             Err(why) => self.refuse(token, id, why),
         }
@@ -236,11 +220,7 @@ impl Engine {
                 Request::ExplainRun(r) => self.explain(r.run),
                 _ => self.status(),
             };
-            if let Some(c) = self.clients.get(token) {
-                c.busy = false;
-            }
-            self.again.push(token);
-            self.answer(token, id, outcome);
+            self.answer_waiting(token, id, outcome, Promise::Nothing);
         }
     }
 
@@ -363,98 +343,6 @@ impl Engine {
         Ok(json!({"run": run, "state": "ended"}))
     }
 
-    fn subscribe(&mut self, token: Token, s: &Subscribe) -> Result<Value, Refusal> {
-        if let Some(run) = s.run {
-            self.row(run)?;
-        }
-        let (seq, oldest) = (self.ring.published(), self.ring.oldest());
-        let snapshot = match s.snapshot {
-            true => Some(self.snapshot()?),
-            false => None,
-        };
-        let cursor = s.from.unwrap_or(seq).min(seq);
-        if let Some(c) = self.clients.get(token) {
-            c.subscription = Some(Subscription { cursor, run: s.run });
-        }
-        let mut data = json!({"seq": seq, "oldest": oldest});
-        if let (Some(o), Some(snap)) = (data.as_object_mut(), snapshot) {
-            o.insert("snapshot".into(), snap);
-        }
-        Ok(data)
-    }
-
-    /// Sends subscribers what they have not seen, as long as they read.
-    pub(crate) fn feed_subscribers(&mut self) {
-        for token in self.clients.tokens() {
-            while self.feed(token) {}
-        }
-    }
-
-    /// One lot for one subscriber. `true`: there is more and room for it.
-    fn feed(&mut self, token: Token) -> bool {
-        let Some(c) = self.clients.get(token) else {
-            return false;
-        };
-        let Some(mut sub) = c.subscription else {
-            return false;
-        };
-        let published = self.ring.published();
-        if sub.cursor >= published || c.waiting() > OUT_LOW {
-            return false;
-        }
-        let oldest = self.ring.oldest();
-        let mut text = String::new();
-        if sub.cursor + 1 < oldest {
-            let gap = json!({"gap": {"from": sub.cursor + 1, "to": oldest - 1}});
-            text = format!("{gap}\n");
-            sub.cursor = oldest - 1;
-        }
-        let mut taken = 0;
-        let whole = match self.ring.after(sub.cursor, sub.run) {
-            Some(lines) => {
-                for (seq, line) in lines {
-                    text.push_str(line);
-                    text.push('\n');
-                    sub.cursor = seq;
-                    taken += 1;
-                    if taken == EVENT_LOT {
-                        break;
-                    }
-                }
-                taken < EVENT_LOT
-            }
-            None => match self.store.events_after(sub.cursor, sub.run, EVENT_LOT) {
-                Ok(rows) => {
-                    for (seq, line) in rows.iter().filter(|(seq, _)| *seq <= published) {
-                        text.push_str(line);
-                        text.push('\n');
-                        sub.cursor = *seq;
-                    }
-                    rows.len() < EVENT_LOT
-                }
-                Err(e) => {
-                    warn!("cannot read events: {e}");
-                    return false;
-                }
-            },
-        };
-        if whole {
-            sub.cursor = published;
-        }
-        if let Some(c) = self.clients.get(token) {
-            c.send(&text);
-            c.subscription = Some(sub);
-        }
-        !whole
-    }
-
-    /// A client is gone: nobody waits for its answers.
-    pub(crate) fn forget_client(&mut self, token: Token) {
-        debug!("client {} is gone", token.0);
-        self.answers.retain(|a| a.client != token);
-        self.host.forget(token);
-    }
-
     /// The row of a run.
     pub(crate) fn row(&self, run: u64) -> Result<RunRow, Refusal> {
         match self.store.run(run) {
@@ -512,7 +400,7 @@ impl Engine {
         Ok(alive.chain(ended).collect())
     }
 
-    fn snapshot(&self) -> Result<Value, Refusal> {
+    pub(crate) fn snapshot(&self) -> Result<Value, Refusal> {
         if let Some(s) = &self.stuck {
             // What is in memory is ahead of the events that were told.
             return Err(s.refusal());

@@ -11,7 +11,7 @@ use libcolibri::error::{Fatal, Result};
 use libcolibri::{error, info};
 use mio::Token;
 
-use crate::engine::{Engine, Promise};
+use crate::engine::Engine;
 use crate::event::Event;
 use crate::request::Refusal;
 use crate::store::can_wait;
@@ -19,9 +19,9 @@ use crate::store::can_wait;
 /// Between two attempts to write what could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Bytes of conclusions that may wait for the disk; then the monitors, which have them in their
-/// journals, are not heard.
-const KEPT_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of conclusions that may wait for the disk, or for the end of the turn; then the monitors,
+/// which have them in their journals, are not heard.
+pub const KEPT_MAX: usize = 4 * 1024 * 1024;
 
 /// The database takes no writes.
 pub struct Stuck {
@@ -74,6 +74,7 @@ impl Engine {
 
     /// Commits, then lets out what waited for it.
     pub(crate) fn end_turn(&mut self) -> Result<()> {
+        self.save_runs();
         self.schedules_turn();
         self.board_turn();
         if self.store_turn()? {
@@ -89,8 +90,19 @@ impl Engine {
         self.flush_out()?;
         self.flush_answers();
         self.feed_subscribers();
-        for token in self.clients.flush(self.poll.registry()) {
+        let (over, go_on) = self.clients.flush(self.poll.registry());
+        for token in over {
             self.forget_client(token);
+        }
+        self.again.extend(go_on);
+        Ok(())
+    }
+
+    /// Stores what was concluded so far, before there is a loop whose turn could end.
+    pub(crate) fn store_early(&mut self) -> Result<()> {
+        self.save_runs();
+        if self.store_turn()? {
+            self.ring.publish();
         }
         Ok(())
     }
@@ -165,11 +177,7 @@ impl Engine {
             self.emit(event);
         }
         let why = Stuck::new(e.to_string()).refusal();
-        for a in self.answers.iter_mut() {
-            if a.promise == Promise::Accepted {
-                a.outcome = Err(why.clone());
-            }
-        }
+        self.refuse_accepted(&why);
     }
 
     /// What is weaker here than it could be, the database first.
@@ -192,21 +200,6 @@ impl Engine {
                 true
             }
             _ => false,
-        }
-    }
-
-    fn flush_answers(&mut self) {
-        for a in std::mem::take(&mut self.answers) {
-            let outcome = match (&self.stuck, a.promise) {
-                (Some(s), Promise::Stored) => Err(Refusal::new(
-                    "unavailable",
-                    format!("it is being done, but cannot be stored: {}", s.why),
-                )),
-                _ => a.outcome,
-            };
-            if let Some(c) = self.clients.get(a.client) {
-                c.reply(a.id.as_ref(), outcome);
-            }
         }
     }
 }

@@ -11,9 +11,10 @@ use serde_json::{json, Value};
 
 use super::ask::{refusal, Ask, List, Occurrences, Preview};
 use super::{ledger, views};
+use crate::answers::Promise;
 use crate::board::ask::time;
 use crate::board::Actor;
-use crate::engine::{Answer, Engine, Promise};
+use crate::engine::Engine;
 use crate::request::Refusal;
 use crate::serve::unavailable;
 use crate::store::{DbResult, ScheduleRow};
@@ -358,16 +359,7 @@ impl Engine {
             What::List(numbers) => self.listed(&numbers, q.plans),
             What::Preview(limit) => previewed(limit, q.plans),
         };
-        if let Some(c) = self.clients.get(q.client) {
-            c.busy = false;
-        }
-        self.again.push(q.client);
-        self.answers.push(Answer {
-            client: q.client,
-            id: q.id,
-            outcome,
-            promise,
-        });
+        self.answer_waiting(q.client, q.id, outcome, promise);
     }
 
     fn added(&mut self, mut s: ScheduleRow, plans: Vec<Option<Vec<Planned>>>) -> Reply {

@@ -44,7 +44,8 @@ impl Store {
         Ok(())
     }
 
-    /// At most `limit` events after `from`, oldest first, with their numbers.
+    /// Gives events after `from` up to `to`, oldest first, with their numbers, until `take` has
+    /// enough.
     ///
     /// # Errors
     /// When the database refuses.
@@ -52,16 +53,20 @@ impl Store {
         &self,
         from: u64,
         run: Option<u64>,
-        limit: usize,
-    ) -> DbResult<Vec<(u64, String)>> {
+        to: u64,
+        mut take: impl FnMut(u64, &str) -> bool,
+    ) -> DbResult<()> {
         let run = run.map(|r| i64::try_from(r).unwrap_or(i64::MAX));
         let mut stmt = self.db.prepare_cached(
             "SELECT seq, line FROM events
-             WHERE seq > ?1 AND (?2 IS NULL OR run = ?2) ORDER BY seq LIMIT ?3",
+             WHERE seq > ?1 AND seq <= ?3 AND (?2 IS NULL OR run = ?2) ORDER BY seq",
         )?;
-        let rows = stmt.query_map(params![from, run, limit as i64], |r| {
-            Ok((r.get(0)?, r.get(1)?))
-        })?;
-        rows.collect()
+        let mut rows = stmt.query(params![from, run, to])?;
+        while let Some(row) = rows.next()? {
+            if !take(row.get(0)?, row.get_ref(1)?.as_str()?) {
+                break;
+            }
+        }
+        Ok(())
     }
 }

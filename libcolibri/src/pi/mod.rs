@@ -16,5 +16,6 @@ mod view;
 
 pub use event::Event;
 pub use fold::{Fold, Input, Options};
+pub use open::DIALOGS;
 pub use stream::Parser;
 pub use view::View;

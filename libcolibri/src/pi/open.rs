@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// Open tools that are told apart; more are only counted.
 const TOOLS: usize = 256;
 /// Open dialogs that are kept; more are treated as if they had been overtaken.
-const DIALOGS: usize = 32;
+pub const DIALOGS: usize = 32;
 
 /// A tool that has begun and not ended.
 #[derive(Debug, Clone, Copy)]

@@ -2,6 +2,7 @@
 //! and the snapshot say the same.
 
 mod events;
+mod large;
 mod limits;
 mod requests;
 mod roles;

@@ -2,7 +2,8 @@
 //!
 //! The prompt is a list of words, done from left to right: `edition N` (of a skill that is given),
 //! `nonce N` (who we are), `tool N` (start and end N tools), `wait MS`, `ask` (a dialog, until it is
-//! answered), `child` (leave a grandchild in its own session), `deaf` (ignore SIGTERM), `settle`,
+//! answered), `shout N` (N dialogs as long as any, in characters that JSON makes longer, that nobody
+//! need answer), `bill N` (N answers of a model, with their prices), `child` (leave a grandchild in its own session), `deaf` (ignore SIGTERM), `settle`,
 //! `rest` (until the end of stdin), `exit N`. Other words mean nothing.
 //!
 //! `COLIBRI_LEDGER` names a file to which `start RUN`, `edition RUN N`, `taken RUN NONCE` and
@@ -69,6 +70,8 @@ impl Agent {
                 "tool" => self.tools(number())?,
                 "wait" => drop(Stop::default().wait(Duration::from_millis(number()))),
                 "ask" if !self.ask()? => return Ok(0),
+                "shout" => self.shout(number())?,
+                "bill" => (0..number()).try_for_each(|_| self.bill("toolUse"))?,
                 "child" => leave_grandchild()?,
                 "deaf" => {
                     for signal in [SIGTERM, SIGHUP] {
@@ -127,14 +130,30 @@ impl Agent {
         Ok(self.hear("extension_ui_response")?.is_some())
     }
 
-    fn settle(&self) -> io::Result<()> {
+    fn shout(&self, n: u64) -> io::Result<()> {
+        let long = |n: usize| "\u{1}".repeat(n);
+        for i in 0..n {
+            self.say(
+                json!({"type": "extension_ui_request", "id": format!("shout-{i}"), "method": "select",
+                "title": long(1000), "message": long(64 * 1024), "options": vec![long(1000); 64]}),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// An answer of the model that ended for that reason.
+    fn bill(&self, why: &str) -> io::Result<()> {
         let cost = json!({"input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0, "total": 0});
         self.say(
             json!({"type": "message_end", "message": {"role": "assistant",
-            "content": [{"type": "text", "text": "done"}], "stopReason": "stop",
-            "usage": {"input": 1, "output": 1, "cacheRead": 0, "cacheWrite": 0,
-                "totalTokens": 2, "cost": cost}}}),
-        )?;
+            "content": [{"type": "text", "text": "done"}], "stopReason": why,
+            "usage": {"input": 1, "output": 1, "cacheRead": 0, "cacheWrite": 0, "totalTokens": 2,
+                "cost": cost}}}),
+        )
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        self.bill("stop")?;
         self.say(json!({"type": "agent_end", "messages": [], "willRetry": false}))?;
         self.say(json!({"type": "agent_settled", "aborted": false}))
     }
