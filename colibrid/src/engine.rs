@@ -114,6 +114,8 @@ pub struct Engine {
     pub(crate) unheard: bool,
     pub(crate) mechanism: &'static str,
     pub(crate) ending: bool,
+    /// The suite is to be started again when this turn has ended.
+    restarting: bool,
     pub(crate) ready: bool,
     pid_file: File,
     run_dir: OwnedFd,
@@ -182,6 +184,7 @@ impl Engine {
             unheard: kept && log::is_to_stderr(),
             mechanism: "none",
             ending: false,
+            restarting: false,
             ready: false,
             next_token: FIRST_FREE,
             accept_again: None,
@@ -301,6 +304,11 @@ impl Engine {
             self.deadlines()?;
             self.serve_again()?;
             self.end_turn()?;
+            if self.restarting {
+                // What cannot be stored now is in the journals.
+                self.store.close();
+                std::process::exit(EX_AGAIN);
+            }
             if let Some(code) = self.finished() {
                 return self.leave(code);
             }
@@ -415,9 +423,7 @@ impl Engine {
                         "asked to start again; {} runs go on meanwhile",
                         self.runs.len()
                     );
-                    // What cannot be stored now is in the journals.
-                    self.store.close();
-                    std::process::exit(EX_AGAIN);
+                    self.restarting = true;
                 }
                 _ => self.check_children()?,
             }
