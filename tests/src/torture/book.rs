@@ -13,6 +13,8 @@ pub struct Entry {
     pub run: Option<u64>,
     /// A stop was answered with ok, or may have arrived.
     pub stop: bool,
+    /// A stop was answered with ok: it ends without being told again.
+    pub stopped: bool,
     /// Its monitor was killed while it lived.
     pub monitor_killed: bool,
     /// The suite was stopped while it may have lived.
@@ -67,6 +69,7 @@ impl Book {
             script: script.clone(),
             run,
             stop: false,
+            stopped: false,
             monitor_killed: false,
             suite_stopped: false,
         };

@@ -250,6 +250,9 @@ impl Round {
         self.tally.stops += 1;
         let reply = self.call(json!({"cmd": "stop-agent", "run": run}));
         assert_eq!(reply["ok"], true, "stop of run {run}: {reply}");
+        if let Some(entry) = self.book.get(nonce) {
+            entry.stopped = true;
+        }
     }
 
     fn kill_monitor(&mut self, nonce: u64) {
@@ -299,7 +302,7 @@ impl Round {
         let runs: Vec<(u64, u64)> = self
             .book
             .all()
-            .filter(|e| !e.script.ends_alone())
+            .filter(|e| !e.script.ends_alone() && !e.stopped)
             .filter_map(|e| Some((e.script.nonce, e.run?)))
             .collect();
         for (nonce, run) in runs {
