@@ -118,11 +118,26 @@ impl Client {
     }
 
     fn write(&mut self, line: &str) -> Result<()> {
-        let written = self.stream.write_all(line.as_bytes());
-        written.map_err(|e| match e.kind() {
-            io::ErrorKind::WouldBlock => self.silent(),
-            _ => self.lost("send the request to", &e),
-        })
+        let Err(e) = self.stream.write_all(line.as_bytes()) else {
+            return Ok(());
+        };
+        if e.kind() == io::ErrorKind::WouldBlock {
+            return Err(self.silent());
+        }
+        let lost = self.lost("send the request to", &e);
+        Err(self.last_word().unwrap_or(lost))
+    }
+
+    /// Why colibrid has closed the connection, as far as it has said so: whom it does not let in is
+    /// told before it asks for anything.
+    fn last_word(&mut self) -> Option<Fatal> {
+        let Ok(Got::Line(line)) = self.line(Some(Instant::now() + self.timeout), false) else {
+            return None;
+        };
+        match self.incoming(&line) {
+            Ok(Incoming::Reply(_, Err(refusal))) => Some(Fatal::new(refusal)),
+            _ => None,
+        }
     }
 
     /// Waits for the next event or gap, at most until `patience` has passed; with `unread` also

@@ -225,3 +225,14 @@ fn harmful_text_is_cleaned_everywhere() {
     let got = ctl(&["status"], error);
     assert!(got.code == 1 && is_safe(&got.err), "{:?}", got.err);
 }
+
+/// It closes the connection before it is asked anything, and often before we have asked.
+#[test]
+fn who_is_not_let_in_learns_why() {
+    let no = r#"{"ok":false,"error":{"code":"denied","message":"uid 7 has no role here"}}"#;
+    for _ in 0..20 {
+        let got = ctl(&["status"], vec![line(no)]);
+        assert_eq!((got.code, got.out.as_str()), (1, ""));
+        assert_eq!(got.err, "colibri-ctl: uid 7 has no role here (denied)\n");
+    }
+}

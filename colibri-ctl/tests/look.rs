@@ -379,7 +379,7 @@ Run 7 is blocked
   waits for  agent: its end was asked for, and it has not ended yet
   next       SIGTERM in 4s
   attempt    asked to end, its end is wanted
-  task       taken by the agent
+  task       given to the agent
   quiet      for 1m05s
   monitor    process 42, connected
   journal    7-8.journal, 9 records read

@@ -38,6 +38,10 @@ pub struct Belief {
     pub state: State,
     /// Its monitor is connected.
     pub connected: bool,
+    /// It has been for a while and has not said who it is.
+    pub silent: bool,
+    /// spawnd was asked for the proof of its end and had none.
+    pub unproven: bool,
     /// Records that its monitor announced and that are not stored.
     pub behind: u64,
 }
@@ -91,6 +95,10 @@ pub fn compare(board: &[Belief], found: &BTreeMap<RunKey, Sight>) -> Vec<Finding
             monitor: 0,
             processes: 0,
         });
+        if b.unproven {
+            let message = format!("it is over, but {processes} processes of it are left");
+            say(b.key, "not-dead", message);
+        }
         // Before it is started and after it is lost or over, all may be true for a while.
         if !matches!(
             b.stage,
@@ -108,6 +116,9 @@ pub fn compare(board: &[Belief], found: &BTreeMap<RunKey, Sight>) -> Vec<Finding
         } else if !b.connected {
             let message = format!("its monitor {monitor} lives but is not connected");
             say(b.key, "not-connected", message);
+        } else if b.silent {
+            let message = format!("its monitor {monitor} is connected and says nothing");
+            say(b.key, "silent", message);
         } else if b.behind > 0 {
             let message = format!("{} records of its journal are not on the board", b.behind);
             say(b.key, "behind", message);
@@ -186,6 +197,8 @@ impl Engine {
                 stage: l.stage,
                 state: l.pane.state,
                 connected: monitor.is_some(),
+                silent: settled.is_some_and(|m| m.hello.is_none()),
+                unproven: l.unproven,
                 behind: announced.saturating_sub(l.journal_seq),
             }
         });
@@ -223,6 +236,8 @@ mod tests {
             stage,
             state,
             connected: true,
+            silent: false,
+            unproven: false,
             behind: 0,
         }
     }
@@ -264,6 +279,16 @@ mod tests {
             ..good
         };
         assert_eq!(codes(&[apart], 5, 2), ["not-connected"]);
+        let silent = Belief {
+            silent: true,
+            ..good
+        };
+        assert_eq!(codes(&[silent], 5, 2), ["silent"]);
+        let unproven = Belief {
+            unproven: true,
+            ..belief(Stage::Releasing, State::Error)
+        };
+        assert_eq!(codes(&[unproven], 0, 1), ["not-dead"]);
         let behind = Belief { behind: 3, ..good };
         assert_eq!(codes(&[behind], 5, 2), ["behind"]);
         // The same run, another attempt: a stale one lives.

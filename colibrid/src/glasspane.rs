@@ -22,6 +22,9 @@ const DIALOG_TEXT: usize = 4096;
 /// whole.
 const DIALOGS_TEXT: usize = 16 * 1024;
 
+/// Why a run is in error whose monitor is gone.
+const LOST: &str = "monitor lost";
+
 /// What is known about one agent. This is also how it is stored, so fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pane {
@@ -239,7 +242,13 @@ impl Pane {
 
     /// Its monitor is gone without a last word.
     pub fn lost(&mut self, at_ms: u64) {
-        self.set(State::Error, Phase::None, "monitor lost", 0, at_ms);
+        self.set(State::Error, Phase::None, LOST, 0, at_ms);
+    }
+
+    /// Whether that was noted.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.state == State::Error && self.reason == LOST
     }
 
     /// It could not be started.

@@ -29,8 +29,9 @@ use crate::turn::KEPT_MAX;
 /// Messages taken from one monitor in a turn of the loop, so that one does not starve the rest.
 const TURN: usize = 256;
 
-/// How long a monitor that was just being started when the last suite died may take to listen.
-const LISTEN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the monitors that were just being started when the last suite died may take to listen, all
+/// together: those that do not are taken for dead, so it is long enough for a machine under load.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Our end of one channel.
 pub struct Monitor {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use libcolibri::config::Config;
-use libcolibri::msg::{RunKey, ToMonitor, ToSpawnd};
+use libcolibri::msg::{Proven, RunKey, ToMonitor, ToSpawnd};
 use libcolibri::record::{Command, Ended, Entry, Record};
 use libcolibri::state::{Exit, State};
 use libcolibri::{info, sys};
@@ -57,6 +57,8 @@ pub struct Live {
     pub(crate) stage: Stage,
     /// When the attempt comes to its next step by itself.
     pub(crate) deadline: Option<Instant>,
+    /// spawnd was asked for the proof of its end and had none.
+    pub(crate) unproven: bool,
     stop_wanted: bool,
     profile: u32,
     grace: Duration,
@@ -87,6 +89,7 @@ impl Live {
             task: None,
             stage: Stage::Starting,
             deadline: None,
+            unproven: false,
             stop_wanted: false,
             profile: found.map_or(NO_PROFILE, |(at, _)| at),
             grace: seconds(found.map(|(_, p)| p.stop_grace), 5),
@@ -148,6 +151,10 @@ impl Engine {
         let run = live.key.run;
         self.runs.insert(run, live);
         self.start(run);
+        if self.ending {
+            // It was accepted in the turn in which the end was asked for.
+            self.want_stop(run, StopWhy::Suite, json!({"by": "suite"}));
+        }
     }
 
     /// Asks spawnd to start the run's attempt.
@@ -341,6 +348,7 @@ impl Engine {
             }
             return;
         }
+        l.unproven |= what == Happened::Released(Proven::Alive);
         if what == Happened::Deadline {
             l.deadline = None;
             // Where nothing can be stored a monitor may not get its word into its journal either.
@@ -374,6 +382,8 @@ impl Engine {
                 self.out.push_back(Out::Spawnd(signal));
             }
             Effect::Release => self.out.push_back(Out::Spawnd(ToSpawnd::Release { key })),
+            // Noted by a suite that died before the proof.
+            Effect::NoteLost if l.pane.is_lost() => {}
             Effect::NoteLost => {
                 let now = sys::wall_ms();
                 l.pane.lost(now);

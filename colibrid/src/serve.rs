@@ -373,17 +373,14 @@ impl Engine {
     }
 
     fn list_runs(&self, l: &ListRuns) -> Result<Value, Refusal> {
-        let rows = self.store.runs(&RunFilter {
+        let filter = RunFilter {
             before: l.before.unwrap_or(u64::MAX),
             alive: l.alive,
             limit: l.limit,
-        });
-        let rows = rows.map_err(|e| unavailable(&e))?;
-        let runs: Vec<Value> = rows
-            .iter()
-            .map(|r| views::run(r, &self.pane_of(r)))
-            .collect();
-        Ok(json!({ "runs": runs }))
+        };
+        let view = |r: &RunRow| views::run(r, &self.pane_of(r));
+        let runs = self.store.runs(&filter, view);
+        Ok(json!({ "runs": runs.map_err(|e| unavailable(&e))? }))
     }
 
     /// The living agents, and the last run of every other: one pane per agent at least.

@@ -146,9 +146,9 @@ fn text(e: &Explanation, style: &Style) -> String {
     };
     fact("attempt", format!("{}{wanted}", e.stage));
     let task = if e.prompted {
-        "taken by the agent"
+        "given to the agent"
     } else {
-        "not taken yet"
+        "not given yet"
     };
     fact("task", task.into());
     fact(

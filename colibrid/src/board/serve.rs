@@ -164,14 +164,14 @@ impl Engine {
     }
 
     fn list_tasks(&self, l: &ListTasks) -> Reply {
-        let rows = db(self.store.tasks(&TaskFilter {
+        let filter = TaskFilter {
             before: l.before.unwrap_or(u64::MAX),
             status: l.status.as_deref().and_then(|s| s.parse().ok()),
             agent: l.agent_id.as_deref(),
             capability: l.capability.as_deref(),
             limit: l.limit,
-        }))?;
-        let tasks: Vec<Value> = rows.iter().map(views::task).collect();
+        };
+        let tasks = db(self.store.tasks(&filter, views::task))?;
         Ok(json!({ "tasks": tasks }))
     }
 

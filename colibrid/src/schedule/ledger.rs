@@ -239,7 +239,8 @@ impl Engine {
             uid: Some(s.by_uid),
         };
         let made = task_of(s, o, now).check();
-        match made.and_then(|c| self.create_task(actor, &c, Some(&source))) {
+        let made = made.and_then(|c| self.create_task(actor, &c, Some(&source)));
+        match self.unless_half(made) {
             Ok(task) => {
                 o.task = task["id"].as_u64();
                 o.fired_ms = Some(now);
@@ -247,9 +248,6 @@ impl Engine {
                 Ok(None)
             }
             Err(e) => {
-                if e.code == "unavailable" {
-                    self.store.spoil(); // all of it again, later
-                }
                 self.skip(s, o, "refused", e.message.clone())?;
                 Ok(Some(e))
             }

@@ -245,7 +245,10 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn result(&self, run: u64, end: &EndRow<'_>) -> DbResult<()> {
+        // What a monitor says of itself: a number that the database cannot hold must not stop it.
+        let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let (lines, bytes, malformed) = end.stream;
+        let (lines, bytes, malformed) = (count(lines), count(bytes), count(malformed));
         self.write(
             Sort::Conclusion,
             "UPDATE runs SET exit = ?2, proof = ?3, stderr = ?4, lines = ?5, bytes = ?6,
@@ -350,17 +353,18 @@ impl Store {
             .optional()
     }
 
-    /// Runs, newest first.
+    /// What is to be shown of runs, newest first. The texts of only one are in memory at a time.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn runs(&self, filter: &RunFilter) -> DbResult<Vec<RunRow>> {
+    pub fn runs<T>(&self, filter: &RunFilter, view: impl Fn(&RunRow) -> T) -> DbResult<Vec<T>> {
         let mut stmt = self.db.prepare_cached(&format!(
             "SELECT {COLUMNS} WHERE r.run < ?1 AND (?2 = 0 OR r.ended_ms IS NULL)
              ORDER BY r.run DESC LIMIT ?3"
         ))?;
         let before = i64::try_from(filter.before).unwrap_or(i64::MAX);
-        let rows = stmt.query_map(params![before, filter.alive, filter.limit], run_row)?;
+        let values = params![before, filter.alive, filter.limit];
+        let rows = stmt.query_map(values, |r| Ok(view(&run_row(r)?)))?;
         rows.collect()
     }
 

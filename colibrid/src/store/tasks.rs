@@ -401,11 +401,11 @@ impl Store {
             .optional()
     }
 
-    /// Tasks, newest first.
+    /// What is to be shown of tasks, newest first. The texts of only one are in memory at a time.
     ///
     /// # Errors
     /// When the database refuses.
-    pub fn tasks(&self, f: &TaskFilter<'_>) -> DbResult<Vec<TaskRow>> {
+    pub fn tasks<T>(&self, f: &TaskFilter<'_>, view: impl Fn(&TaskRow) -> T) -> DbResult<Vec<T>> {
         let before = i64::try_from(f.before).unwrap_or(i64::MAX);
         // With a status its index is used; the others are looked at one by one.
         let by_status = if f.status.is_some() {
@@ -420,10 +420,8 @@ impl Store {
              ORDER BY task DESC LIMIT ?5"
         ))?;
         let status = f.status.map(Status::as_str);
-        let rows = stmt.query_map(
-            params![before, status, f.agent, f.capability, f.limit],
-            task_row,
-        )?;
+        let values = params![before, status, f.agent, f.capability, f.limit];
+        let rows = stmt.query_map(values, |r| Ok(view(&task_row(r)?)))?;
         rows.collect()
     }
 
