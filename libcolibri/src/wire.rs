@@ -6,12 +6,17 @@
 
 use std::fmt;
 
-/// Version of all private messages. Bump it whenever a message changes in any way: the three
-/// daemons and the monitors of one build speak one version and refuse every other.
+/// Version of the messages between the three daemons. Bump it whenever one changes in any way: they
+/// are of one build, and refuse every other.
 ///
 /// History: 1 first version; 2 `Ready` tells whether runs can be limited, `Log`; 3 schedules,
 /// `Survey`.
 pub const VERSION: u8 = 3;
+
+/// Version of what colibrid and a monitor say to each other. Monitors outlive the build that started
+/// them: a colibrid that does not speak their version takes every living run for lost. So a message
+/// is never changed, and a new one only sent to who has said that it knows it.
+pub const MONITOR_VERSION: u8 = 3;
 
 /// Bytes of a frame header.
 pub const HEADER: usize = 8;
@@ -22,7 +27,7 @@ pub const FLAG_FD: u8 = 1;
 /// Why bytes from a peer were refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WireError {
-    /// The header's version is not [`VERSION`].
+    /// The header's version is not [`Wire::VERSION`].
     Version(u8),
     /// The payload is longer than this direction allows.
     TooLong {
@@ -46,7 +51,7 @@ pub enum WireError {
 impl fmt::Display for WireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WireError::Version(v) => write!(f, "message version {v}, expected {VERSION}"),
+            WireError::Version(v) => write!(f, "messages of version {v}, which is another build's"),
             WireError::TooLong { len, max } => {
                 write!(f, "message of {len} bytes, at most {max} allowed")
             }
@@ -65,6 +70,9 @@ impl std::error::Error for WireError {}
 pub trait Wire: Sized {
     /// Longest payload of this direction, in bytes.
     const MAX: usize;
+
+    /// The version in the header.
+    const VERSION: u8 = VERSION;
 
     /// The kind number in the header.
     fn kind(&self) -> u16;
@@ -112,7 +120,7 @@ pub fn encode<M: Wire>(msg: &M, out: &mut Vec<u8>) {
     let header = &mut out[start..start + HEADER];
     header[..4].copy_from_slice(&(len as u32).to_le_bytes());
     header[4..6].copy_from_slice(&kind.to_le_bytes());
-    header[6] = VERSION;
+    header[6] = M::VERSION;
     header[7] = flags;
 }
 
@@ -126,7 +134,7 @@ pub fn header<M: Wire>(buf: &[u8]) -> Result<Option<Header>, WireError> {
     };
     let len = u32::from_le_bytes([h[0], h[1], h[2], h[3]]) as usize;
     let kind = u16::from_le_bytes([h[4], h[5]]);
-    if h[6] != VERSION {
+    if h[6] != M::VERSION {
         return Err(WireError::Version(h[6]));
     }
     let fd = h[7] & FLAG_FD != 0;

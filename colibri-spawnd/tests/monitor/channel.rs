@@ -112,7 +112,7 @@ pub fn garbage() {
         ..SPEC
     });
     rig.chan = None;
-    let version = libcolibri::wire::VERSION;
+    let version = libcolibri::wire::MONITOR_VERSION;
     let frame = |len: u8, kind: u8, version: u8| {
         let mut bytes = vec![len, 0, 0, 0, kind, 0, version, 0];
         bytes.resize(8 + usize::from(len), 0);

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::record::{Entry, ENTRY_MAX, SHORT};
 use crate::state::{Accounting, Container};
-use crate::wire::{Reader, Wire, WireError, Writer};
+use crate::wire::{Reader, Wire, WireError, Writer, MONITOR_VERSION};
 
 fn kill_code(kill: Kill) -> u8 {
     match kill {
@@ -219,6 +219,7 @@ impl Wire for FromSpawnd {
 
 impl Wire for ToMonitor {
     const MAX: usize = PROMPT_MAX + 2 * SHORT;
+    const VERSION: u8 = MONITOR_VERSION;
 
     fn kind(&self) -> u16 {
         match self {
@@ -287,6 +288,7 @@ impl Wire for ToMonitor {
 
 impl Wire for FromMonitor {
     const MAX: usize = ENTRY_MAX;
+    const VERSION: u8 = MONITOR_VERSION;
 
     fn kind(&self) -> u16 {
         match self {
@@ -338,6 +340,7 @@ impl Wire for FromMonitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Record;
     use crate::wire::{decode, encode, header, HEADER};
 
     fn round_trip<M: Wire + PartialEq + std::fmt::Debug>(msg: M) {
@@ -410,6 +413,73 @@ mod tests {
             last_seq: 12,
         });
         round_trip(FromMonitor::Straggling { kill: Kill::Term });
+    }
+
+    /// What the monitors of earlier builds say and understand: see [`MONITOR_VERSION`].
+    #[test]
+    fn monitors_of_earlier_builds_are_understood() {
+        fn said<M: Wire>(msg: &M) -> String {
+            let mut buf = Vec::new();
+            encode(msg, &mut buf);
+            buf.iter().map(|b| format!("{b:02x}")).collect()
+        }
+        let (token, text) = (7, String::from("x"));
+        let request = String::from("q");
+        let to = [
+            ToMonitor::Resume { from_seq: 5 },
+            ToMonitor::Prompt {
+                token,
+                text: text.clone(),
+            },
+            ToMonitor::Steer {
+                token,
+                text: text.clone(),
+            },
+            ToMonitor::Abort { token },
+            ToMonitor::Answer {
+                token,
+                request: request.clone(),
+                reply: Reply::Value(text),
+            },
+            ToMonitor::Answer {
+                token,
+                request,
+                reply: Reply::Cancel,
+            },
+            ToMonitor::Stop,
+        ];
+        let from = [
+            FromMonitor::Hello {
+                key: KEY,
+                last_seq: 12,
+            },
+            FromMonitor::Entry(Entry {
+                seq: 3,
+                at_ms: 4,
+                record: Record::Stopping,
+            }),
+            FromMonitor::Activity {
+                at_ms: 1,
+                lines: 2,
+                bytes: 3,
+            },
+            FromMonitor::Straggling { kill: Kill::Kill },
+        ];
+        let all: Vec<String> = to.iter().map(said).chain(from.iter().map(said)).collect();
+        let known = [
+            "08000000010003000500000000000000",
+            "0d0000000200030007000000000000000100000078",
+            "0d0000000300030007000000000000000100000078",
+            "08000000040003000700000000000000",
+            "130000000500030007000000000000000100000071010100000078",
+            "0e000000050003000700000000000000010000007100",
+            "0000000006000300",
+            "1800000001000300040000000000000009000000000000000c00000000000000",
+            "1100000002000300030000000000000004000000000000000c",
+            "1800000003000300010000000000000002000000000000000300000000000000",
+            "010000000400030001",
+        ];
+        assert_eq!(all, known);
     }
 
     #[test]

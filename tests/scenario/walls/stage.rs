@@ -38,7 +38,7 @@ pub fn garbage<M: Wire>(good: &M) -> Vec<(&'static str, Vec<u8>, WireError)> {
     let length = u32::try_from(M::MAX + 1).expect("a length");
     over[..4].copy_from_slice(&length.to_le_bytes());
     let longer = [&bent(&good, 0, good[0] + 1)[..], &[0]].concat();
-    let version = wire::VERSION + 1;
+    let version = M::VERSION + 1;
     let text = b"GET / HTTP/1.0\r\n\r\n".to_vec();
     vec![
         ("text", text.clone(), Version(text[6])),
