@@ -20,6 +20,8 @@ pub const LOOK_MS: u64 = 60_000;
 
 struct Entry {
     when: When,
+    /// Nothing up to here counts.
+    after_ms: u64,
     until_ms: u64,
     /// When it is due next; `None` if it is over.
     next_ms: Option<u64>,
@@ -73,6 +75,7 @@ impl Timetable {
                 };
                 let mut entry = Entry {
                     when,
+                    after_ms,
                     until_ms,
                     next_ms: None,
                     zone,
@@ -154,12 +157,14 @@ impl Timetable {
         })
     }
 
-    /// The clock was set back: what is planned from now on counts. What was told of before is told
-    /// of again; colibrid knows that it had its turn.
+    /// The clock was set back: what is planned from now on counts, but for what had not begun to
+    /// count before. What was told of before is told of again; colibrid knows that it had its turn.
     fn anew(&mut self, now_ms: u64) {
         self.due.clear();
         for (id, entry) in &mut self.entries {
-            entry.next_ms = entry.next(&self.zones, now_ms);
+            let begun = entry.after_ms <= self.seen_ms;
+            let from_ms = if begun { now_ms } else { entry.after_ms };
+            entry.next_ms = entry.next(&self.zones, from_ms);
             entry.counted = false;
             self.due.extend(entry.next_ms.map(|t| (t, *id)));
         }

@@ -255,6 +255,18 @@ fn a_step_back_goes_on_from_there() {
 }
 
 #[test]
+fn a_step_back_brings_no_start_forward() {
+    let (mut t, noon) = (timetable(), at(NOON));
+    set(&mut t, 1, cron("*/5 * * * *"), noon + DAY);
+    assert_eq!(due(&mut t, noon), []);
+    let back = noon - 5 * HOUR;
+    assert_eq!(due(&mut t, back), []);
+    assert_eq!(due(&mut t, back + DAY), []);
+    let first = noon + DAY + 5 * MINUTE;
+    assert_eq!(due(&mut t, first), [(first, false)]);
+}
+
+#[test]
 fn a_small_step_back_is_waited_for() {
     let (mut t, noon) = (timetable(), at(NOON));
     set(&mut t, 1, cron("* * * * *"), noon);

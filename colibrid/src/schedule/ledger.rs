@@ -84,6 +84,12 @@ impl Engine {
         if planned.at_ms > now || until_ms.is_some_and(|u| u > now) {
             return Ok(Some(EARLY));
         }
+        let start = s.spec.span().ok().and_then(|(start, _)| start);
+        if start.is_some_and(|start| planned.at_ms < start) {
+            // The clock was set back to before the start: schedd knows that only of a start that
+            // had not come yet.
+            return Ok(None);
+        }
         let known = self.store.occurrence(id, planned.at_ms)?;
         // Its row was forgotten, so it was there: it had its turn.
         let forgotten =

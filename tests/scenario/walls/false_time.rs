@@ -21,7 +21,8 @@ use serde_json::{json, Value};
 /// seven past midnight of one day in four years.
 const DECLARED: &str = "[schedule.a]\nevery = 1\nstart = \"2020-01-01T00:00:00Z\"\ntitle = \"t\"\n\
     overlap = \"allow\"\n[schedule.b]\ncron = \"* * * * *\"\ntitle = \"t\"\noverlap = \"allow\"\n\
-    [schedule.c]\ncron = \"7 0 29 2 *\"\ntitle = \"t\"\noverlap = \"allow\"\n";
+    [schedule.c]\ncron = \"7 0 29 2 *\"\ntitle = \"t\"\noverlap = \"allow\"\n[schedule.d]\n\
+    cron = \"* * * * *\"\nstart = \"2100-01-01T00:00:00Z\"\ntitle = \"t\"\noverlap = \"allow\"\n";
 
 struct Liar {
     daemon: Daemon,
@@ -128,6 +129,7 @@ fn what_cannot_be_true_has_no_effect() {
         ("before the schedule was there", due(2, minute - 600_000)),
         ("not a whole minute", due(2, minute + 1)),
         ("a minute that is not meant", due(3, minute)),
+        ("before its start", due(4, minute)),
         ("of no schedule", due(99, at)),
         ("of a number that there cannot be", due(u64::MAX, at)),
         ("the beginning of time", due(1, 0)),
