@@ -9,6 +9,9 @@ use crate::cli_schedule::ScheduleCommand;
 use crate::cli_skill::SkillCommand;
 use crate::fold::FoldArgs;
 
+/// Where the help lists what each command takes.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Watch and steer the agents that colibrid supervises.
 #[derive(Debug, Parser)]
 #[command(
@@ -24,6 +27,7 @@ pub struct Cli {
         short,
         long,
         global = true,
+        help_heading = EVERYWHERE,
         value_name = "SOCKET",
         env = "COLIBRI_SOCKET",
         hide_env_values = true
@@ -31,12 +35,13 @@ pub struct Cli {
     pub socket: Option<PathBuf>,
 
     /// Print JSON: one object per line
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
 
     /// Longest wait for an answer
     #[arg(
-        short, long, global = true, value_name = "SECONDS", default_value_t = 15,
+        short, long, global = true, help_heading = EVERYWHERE, value_name = "SECONDS",
+        default_value_t = 15,
         value_parser = clap::value_parser!(u32).range(1..=3600)
     )]
     pub timeout: u32,
@@ -131,7 +136,7 @@ pub enum Command {
 pub struct RunArgs {
     /// Profile, as named in the config
     pub profile: String,
-    /// Follow the run, print its answer; exit status 0 only if it is done
+    /// Follow it and print its answer; exit status 1 if not done
     #[arg(short, long)]
     pub wait: bool,
     /// The task; - reads standard input
@@ -157,7 +162,7 @@ pub struct RunsArgs {
 pub struct TailArgs {
     /// Only this run
     pub run: Option<u64>,
-    /// Begin after the event with this number, not with the next one
+    /// Begin behind the event of this number
     #[arg(short, long, value_name = "SEQ")]
     pub from: Option<u64>,
 }
@@ -170,7 +175,7 @@ pub struct AnswerArgs {
     pub run: u64,
     /// The question, as named by `show`
     pub request: String,
-    /// The answer: yes or no, one of the options, or text; - reads standard input
+    /// yes, no, one of the options, or text; - reads standard input
     #[arg(group = "reply")]
     pub value: Option<String>,
     /// Do not answer: cancel the question
@@ -186,6 +191,29 @@ mod tests {
     #[test]
     fn the_table_of_commands_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    /// What is wrong with the help of a command and of those below it: lines that are too long for a
+    /// terminal, or two kinds of it.
+    fn unhelpful(command: &clap::Command, path: &[&str]) -> Vec<String> {
+        let [short, long] = ["-h", "--help"].map(|option| {
+            let asked = Cli::try_parse_from(path.iter().chain([&option]));
+            asked.expect_err("help").to_string()
+        });
+        let wide = long.lines().filter(|l| l.chars().count() > 80);
+        let mut found: Vec<String> = wide.map(|l| format!("{path:?}: {l}")).collect();
+        if short != long {
+            found.push(format!("{path:?}: -h and --help differ"));
+        }
+        for below in command.get_subcommands() {
+            found.extend(unhelpful(below, &[path, &[below.get_name()]].concat()));
+        }
+        found
+    }
+
+    #[test]
+    fn help_fits_a_terminal() {
+        assert_eq!(unhelpful(&Cli::command(), &["colibri-ctl"]), [""; 0]);
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub struct AddArgs {
     /// A task that has to be done before; may be repeated
     #[arg(long, value_name = "TASK")]
     pub after: Vec<u64>,
-    /// Not before this time: RFC 3339, or 90s, 15m, 2h, 1d from now
+    /// Not earlier: RFC 3339, or 90s, 15m, 2h, 1d from now
     #[arg(long, value_name = "TIME", value_parser = |s: &str| moment(s, now()))]
     pub not_before: Option<String>,
     /// To be finished by this time
@@ -71,7 +71,7 @@ pub struct AddArgs {
     /// How often it is tried
     #[arg(long, value_name = "N")]
     pub attempts: Option<u32>,
-    /// A class of failures after which it is tried again; may be repeated
+    /// Try it again after this failure; may be repeated
     #[arg(long, value_name = "CLASS")]
     pub retry_on: Option<Vec<String>>,
     /// A skill that its agent is given; may be repeated
@@ -79,10 +79,10 @@ pub struct AddArgs {
     pub skills: Vec<String>,
     #[command(flatten)]
     pub budget: BudgetArgs,
-    /// Your own name for it: with the same key there is one task
+    /// Your own name for it: one key, one task
     #[arg(short, long)]
     pub key: Option<String>,
-    /// Follow the task, print its result; exit status 0 only if it is done
+    /// Follow it, print its result; exit 1 if not done
     #[arg(short, long)]
     pub wait: bool,
 }
@@ -90,7 +90,7 @@ pub struct AddArgs {
 /// What a task may cost.
 #[derive(Debug, Args)]
 pub struct BudgetArgs {
-    /// It is stopped, and fails, when its attempts have cost so many US dollars
+    /// It fails when its attempts have cost so many dollars
     #[arg(long, value_name = "USD")]
     pub budget_usd: Option<f64>,
     /// The same for tokens
@@ -110,7 +110,7 @@ impl BudgetArgs {
 /// Arguments of `task list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// Only those that stand here: waiting, queued, claimed, started, done, failed, cancelled
+    /// waiting, queued, claimed, started, done, failed or cancelled
     pub status: Option<String>,
     /// Only those that this agent has or had last
     #[arg(short, long, value_name = "NAME")]
@@ -166,10 +166,10 @@ pub struct AgentAddArgs {
     /// What it can do; may be repeated
     #[arg(short, long = "capability", value_name = "WORD")]
     pub capabilities: Vec<String>,
-    /// The profile by which Colibri runs it; default: the one of its name
+    /// Its profile; by default the one of its name
     #[arg(short, long, value_name = "NAME")]
     pub profile: Option<String>,
-    /// Instead of that: a user as whom it claims tasks, by name or number; may be repeated
+    /// Or a user as whom it claims tasks; may be repeated
     #[arg(short, long = "user", value_name = "USER", conflicts_with = "profile")]
     pub users: Vec<String>,
     /// Tasks that it has at once
@@ -178,7 +178,7 @@ pub struct AgentAddArgs {
     /// When it takes tasks, in UTC, such as 22:00-06:00
     #[arg(long, value_name = "SPAN")]
     pub hours: Option<String>,
-    /// A skill that it is given with every task; may be repeated
+    /// A skill for all its tasks; may be repeated
     #[arg(long = "skill", value_name = "NAME")]
     pub skills: Vec<String>,
     /// The users as numbers: looked up before the program is confined.
@@ -192,7 +192,7 @@ pub struct AuditArgs {
     /// Only of this user
     #[arg(short, long)]
     pub uid: Option<u32>,
-    /// Only of this command of the protocol, such as cancel-task
+    /// Only of this command, such as cancel-task
     #[arg(short, long)]
     pub command: Option<String>,
     /// At most so many

@@ -18,7 +18,7 @@ pub enum ScheduleCommand {
         /// Its name
         schedule: String,
     },
-    /// When does it come next? Also of an expression that is not a schedule yet
+    /// When does it come next? Also of an expression alone
     Next(NextArgs),
     /// What would run in a span of time, without running it
     Preview(PreviewArgs),
@@ -60,7 +60,11 @@ pub enum ScheduleCommand {
 
 /// Arguments of `schedule add`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("when").required(true))]
+#[command(
+    group = ArgGroup::new("when").required(true),
+    override_usage = "colibri-ctl schedule add [OPTIONS] --cron|--every|--at <WHEN>\n       \
+                      <NAME> <TITLE> [PROMPT]"
+)]
 pub struct AddArgs {
     /// Its name
     pub name: String,
@@ -68,7 +72,7 @@ pub struct AddArgs {
     pub title: String,
     /// What is to be done; - reads standard input
     pub prompt: Option<String>,
-    /// Five fields: minute, hour, day, month, weekday; or @daily and the like
+    /// Minute hour day month weekday, or @daily and such
     #[arg(long, value_name = "EXPRESSION", group = "when")]
     pub cron: Option<String>,
     /// An interval: 90s, 15m, 2h, 1d
@@ -89,17 +93,29 @@ pub struct AddArgs {
     /// Nothing after this time
     #[arg(long, value_name = "TIME", value_parser = |s: &str| moment(s, now()))]
     pub end: Option<String>,
-    /// What becomes of occurrences that were missed
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "latest")]
+    /// skip, latest or all that was missed
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        default_value = "latest",
+        hide_possible_values = true
+    )]
     pub catch_up: CatchUpWord,
-    /// How many are made up for, with --catch-up all
+    /// At most so many with --catch-up all
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub catch_up_max: u32,
     /// How late one may be at most
     #[arg(long, value_name = "SPAN", value_parser = seconds)]
     pub late: Option<u64>,
-    /// What becomes of one while the one before has not ended
-    #[arg(long, value_enum, value_name = "WHAT", default_value = "skip")]
+    /// skip, queue, replace or allow
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        default_value = "skip",
+        hide_possible_values = true
+    )]
     pub overlap: OverlapWord,
     /// Tasks are spread over so long
     #[arg(long, value_name = "SPAN", default_value = "0s", value_parser = seconds)]
@@ -166,11 +182,8 @@ pub struct PreviewArgs {
 /// The words of `--catch-up`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum CatchUpWord {
-    /// Nothing
     Skip,
-    /// The newest is made up for
     Latest,
-    /// The newest ones, up to --catch-up-max
     All,
 }
 
@@ -187,13 +200,9 @@ impl From<CatchUpWord> for CatchUp {
 /// The words of `--overlap`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum OverlapWord {
-    /// Nothing
     Skip,
-    /// It waits for the end
     Queue,
-    /// It waits, and the one before is cancelled
     Replace,
-    /// It runs beside it
     Allow,
 }
 

@@ -9,11 +9,11 @@ use crate::skills::Bundle;
 /// What to do with skills.
 #[derive(Debug, Subcommand)]
 pub enum SkillCommand {
-    /// Take skills and artifacts in from directories; what is known already stays as it is
+    /// Take skills and artifacts in from directories
     Import(ImportArgs),
     /// The skills and artifacts that there are
     List,
-    /// Everything about one: its files, its versions, the tasks that were given it
+    /// Everything about one: files, versions, tasks that were given it
     Show(ShowArgs),
     /// The skills and artifacts that hold all of these words
     Search {
@@ -32,7 +32,7 @@ pub enum SkillCommand {
 /// Arguments of `skill import`.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// Directories, which are searched for SKILL.md and run_manifest.json
+    /// Where to look for SKILL.md and run_manifest.json
     #[arg(required = true, value_name = "DIRECTORY")]
     pub directories: Vec<PathBuf>,
     /// What was found there.

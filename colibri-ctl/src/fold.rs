@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 /// Arguments of `fold`.
 #[derive(Debug, clap::Args)]
 pub struct FoldArgs {
-    /// The exit code Pi ended with (a negative number is a signal); 0 if neither this nor --signal is given
+    /// The exit code Pi ended with, or minus a signal; default 0
     #[arg(
         long, value_name = "N", allow_negative_numbers = true,
         value_parser = clap::value_parser!(i32).range(-128..=255)

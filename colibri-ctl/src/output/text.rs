@@ -26,7 +26,7 @@ pub fn status(s: &Status, style: &Style) -> String {
         count(s.runs.alive, "run", "runs"),
         s.runs.limit,
     );
-    line(&mut out, &fit(&about, COLUMNS));
+    out.push_str(&wrap("", &about));
     if let Some(host) = host(s) {
         line(&mut out, &fit(&host, COLUMNS));
     }
