@@ -111,7 +111,10 @@ impl Engine {
         let wanted = o.version.unwrap_or(counts.skill);
         let row = versions.iter().chain([&counts]).find(|r| r.skill == wanted);
         let Some(row) = row else {
-            let message = format!("skill {} has no version {wanted}", counts.name);
+            let message = format!(
+                "skill {} has no version {wanted} among the newest {VERSIONS_SHOWN}",
+                counts.name
+            );
             return Err(Refusal::new("not-found", message));
         };
         let mut v = view(row);
