@@ -4,8 +4,6 @@
 //! nothing; then, in a process of its own, what is opened as root, the other daemons, the drop,
 //! the files opened without root, confinement, the loop.
 
-use std::io::Write;
-
 use clap::Parser;
 use colibrid::{args, engine, keeper, start, store};
 use libcolibri::config::Config;
@@ -15,12 +13,7 @@ fn main() {
     let args = args::Args::parse();
     let code = match run(&args) {
         Ok(code) => code,
-        Err(fatal) => {
-            libcolibri::error!("{fatal}");
-            // The reader of stderr may be gone, as the starting command is.
-            let _ = writeln!(std::io::stderr(), "colibrid: {fatal}");
-            fatal.code
-        }
+        Err(fatal) => libcolibri::log::last_word("colibrid", &fatal),
     };
     std::process::exit(code);
 }

@@ -20,17 +20,14 @@ fn short(right: Right) -> &'static str {
         Right::Fsync => "fy",
         Right::Ftruncate => "ft",
         Right::Flock => "fl",
-        Right::Fcntl => "fc",
         Right::Event => "ev",
         Right::KqueueEvent => "ke",
         Right::KqueueChange => "kc",
         Right::Accept => "at",
         Right::GetSockOpt => "gs",
-        Right::SetSockOpt => "ss",
         Right::Shutdown => "sh",
         Right::Lookup => "lo",
         Right::UnlinkAt => "un",
-        Right::ConnectAt => "ca",
         Right::Fexecve => "fe",
     }
 }

@@ -9,8 +9,6 @@ pub enum Command<'a> {
     Prompt(&'a str),
     /// A message into the running work, delivered after the current turn's tools.
     Steer(&'a str),
-    /// A message for when the running work would otherwise end.
-    FollowUp(&'a str),
     /// Ends the current work. Does not close an open dialog, and then waits for it: cancel that first.
     Abort,
     /// Asks what Pi is doing; answered at any time, also while a dialog is open.
@@ -58,7 +56,6 @@ pub fn line(id: &str, command: Command<'_>) -> Vec<u8> {
     let (word, message) = match command {
         Command::Prompt(text) => ("prompt", Some(text)),
         Command::Steer(text) => ("steer", Some(text)),
-        Command::FollowUp(text) => ("follow_up", Some(text)),
         Command::Abort => ("abort", None),
         Command::GetState => ("get_state", None),
     };

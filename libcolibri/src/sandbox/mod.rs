@@ -39,8 +39,6 @@ pub enum Right {
     Ftruncate,
     /// flock and fcntl locks.
     Flock,
-    /// fcntl for the status flags (non-blocking).
-    Fcntl,
     /// Being watched by poll, kqueue or epoll.
     Event,
     /// Taking events from a kqueue.
@@ -51,16 +49,12 @@ pub enum Right {
     Accept,
     /// getsockopt: peer credentials, pending errors.
     GetSockOpt,
-    /// setsockopt.
-    SetSockOpt,
     /// shutdown.
     Shutdown,
     /// Opening names below a directory.
     Lookup,
     /// Removing names below a directory.
     UnlinkAt,
-    /// Connecting to sockets below a directory.
-    ConnectAt,
     /// Executing it as a program.
     Fexecve,
 }
@@ -167,25 +161,6 @@ impl Mechanism {
             Mechanism::Seccomp => "seccomp",
             Mechanism::None => "none",
         }
-    }
-
-    /// The number on the wire.
-    #[must_use]
-    pub fn code(self) -> u8 {
-        self as u8
-    }
-
-    /// The mechanism of a wire number; `None` for a number that is not one.
-    #[must_use]
-    pub fn from_code(code: u8) -> Option<Self> {
-        [
-            Mechanism::CapabilityMode,
-            Mechanism::SeccompLandlock,
-            Mechanism::Seccomp,
-            Mechanism::None,
-        ]
-        .get(usize::from(code))
-        .copied()
     }
 }
 

@@ -330,13 +330,4 @@ mod tests {
             assert_eq!(forks, !table.capability_mode);
         }
     }
-
-    #[test]
-    fn nobody_may_connect_or_change_descriptor_flags() {
-        // The vocabulary has no right for creating; of the two that would help, no role has any.
-        for role in ALL.iter().flat_map(|t| t.roles) {
-            assert!(!role.rights.contains(&Right::Fcntl), "{}", role.name);
-            assert!(!role.rights.contains(&Right::ConnectAt), "{}", role.name);
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use capsicum::{CapRights, Fcntl, FcntlRights, FileRights};
+use capsicum::{CapRights, FileRights};
 
 use crate::sandbox::{Confinement, Expect, Mechanism, Probe, Right, Role};
 
@@ -19,35 +19,26 @@ fn right(right: Right) -> capsicum::Right {
         Right::Fsync => capsicum::Right::Fsync,
         Right::Ftruncate => capsicum::Right::Ftruncate,
         Right::Flock => capsicum::Right::Flock,
-        Right::Fcntl => capsicum::Right::Fcntl,
         Right::Event => capsicum::Right::Event,
         Right::KqueueEvent => capsicum::Right::KqueueEvent,
         Right::KqueueChange => capsicum::Right::KqueueChange,
         Right::Accept => capsicum::Right::Accept,
         Right::GetSockOpt => capsicum::Right::Getsockopt,
-        Right::SetSockOpt => capsicum::Right::Setsockopt,
         Right::Shutdown => capsicum::Right::Shutdown,
         Right::Lookup => capsicum::Right::Lookup,
         Right::UnlinkAt => capsicum::Right::Unlinkat,
-        Right::ConnectAt => capsicum::Right::Connectat,
         Right::Fexecve => capsicum::Right::Fexecve,
     }
 }
 
-/// Takes all rights but the role's. Without the right `Ioctl`, which no role can have, the kernel
-/// also clears the list of ioctls; of fcntl only the status flags are left.
+/// Takes all rights but the role's. Without the rights `Ioctl` and `Fcntl`, which no role can have,
+/// the kernel also clears the lists of ioctls and of what fcntl may do.
 pub(crate) fn limit(fd: BorrowedFd<'_>, role: &Role) -> io::Result<()> {
     let mut rights = FileRights::new();
     for r in role.rights {
         rights.allow(right(*r));
     }
-    rights.limit(&fd)?;
-    if role.rights.contains(&Right::Fcntl) {
-        let mut fcntls = FcntlRights::new();
-        fcntls.allow(Fcntl::GetFL).allow(Fcntl::SetFL);
-        fcntls.limit(&fd)?;
-    }
-    Ok(())
+    rights.limit(&fd)
 }
 
 /// Gives everything up that the table does not name. From here on there is no way back.
