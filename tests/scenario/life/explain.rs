@@ -2,8 +2,9 @@
 
 use colibri_tests::procs;
 use colibri_tests::steps::Steps;
-use colibri_tests::suite::{Scratch, Setup, Suite};
+use colibri_tests::suite::{program, Profile, Scratch, Setup, Suite};
 use colibri_tests::wait::{must, LONG};
+use libcolibri::journal::Reader;
 use nix::sys::signal::Signal;
 use serde_json::{json, Value};
 use std::fs;
@@ -48,6 +49,16 @@ fn a_run_is_explained_from_its_start_to_its_end() {
     assert_eq!(e["monitor"]["connected"], true, "{e}");
     let monitor = i32::try_from(e["monitor"]["pid"].as_i64().expect("pid")).expect("fits");
     assert!(procs::alive(monitor));
+    // What was read of its journal is what the journal has, and it is in what runs are in here.
+    let journal = suite
+        .dir()
+        .join("state/runs")
+        .join(e["journal"].as_str().expect("a name"));
+    let mut reader = Reader::new(fs::File::open(journal).expect("the journal"));
+    let entries = std::iter::from_fn(|| reader.next_entry().expect("a record"));
+    assert_eq!(e["journal_seq"], entries.count(), "{e}");
+    let status = client.call(json!({"cmd": "status"}));
+    assert_eq!(e["container"], status["container"], "{e}");
     let last = e["evidence"]
         .as_array()
         .and_then(|a| a.last())
@@ -72,6 +83,80 @@ fn a_run_is_explained_from_its_start_to_its_end() {
         client.refused(json!({"cmd": "explain-run", "run": 99})),
         "not-found"
     );
+}
+
+/// A suite whose agents do what their prompt says.
+fn with_scripted() -> Suite {
+    let scratch = Scratch::new();
+    let agent = scratch.copy(&program("colibri-scripted"));
+    let command = vec![agent.display().to_string()];
+    let mut profile = Profile::new("scripted", "rpc", command);
+    profile.more = "stop_grace = 600".into();
+    let setup = Setup {
+        profiles: vec![profile],
+        ..Setup::default()
+    };
+    Suite::start_in(scratch, setup)
+}
+
+#[test]
+fn whom_a_run_waits_for_is_told() {
+    let suite = with_scripted();
+    let mut client = suite.client();
+    client.subscribe(None);
+    let run = client.spawn_agent("scripted", "ask live");
+    client.wait_state(run, "blocked");
+    let e = client.call(json!({"cmd": "explain-run", "run": run}));
+    assert_eq!(e["waits_for"], "operator", "{e}");
+    assert_eq!(e["because"], "an answer to question", "{e}");
+    client.call(json!({"cmd": "answer", "run": run, "request": "question", "value": "yes"}));
+    client.wait_state(run, "working");
+    let deaf = client.spawn_agent("scripted", "deaf live");
+    client.wait_state(deaf, "working");
+    client.call(json!({"cmd": "stop-agent", "run": deaf}));
+    let e = client.call(json!({"cmd": "explain-run", "run": deaf}));
+    assert_eq!(e["waits_for"], "agent", "{e}");
+    assert_eq!(e["wanted"], "stop", "{e}");
+    assert_eq!(e["next"]["what"], "SIGTERM", "{e}");
+    let because = "its end was asked for, and it has not ended yet";
+    assert_eq!(e["because"], because, "{e}");
+    // Not to wait for it.
+    let monitor = e["monitor"]["pid"].as_i64().map(i32::try_from);
+    procs::signal(monitor.expect("a pid").expect("fits"), Signal::SIGKILL);
+    client.wait_ended(deaf);
+}
+
+#[test]
+fn a_monitor_that_says_nothing_is_named() {
+    let (mut suite, mut steps) = with_steps();
+    let mut client = suite.client();
+    client.subscribe(None);
+    let run = client.spawn_agent("steps", "go");
+    let started = client.wait_event(run, "its monitor", |e| e["kind"] == "started");
+    client.wait_state(run, "working");
+    let monitor = i32::try_from(started["monitor"].as_i64().expect("pid")).expect("fits");
+    // The next colibrid connects to it and hears nothing.
+    procs::signal(monitor, Signal::SIGSTOP);
+    procs::signal(suite.pid(), Signal::SIGKILL);
+    suite.wait_end();
+    suite.launch();
+    let mut client = suite.client_soon();
+    let e = client.call(json!({"cmd": "explain-run", "run": run}));
+    assert_eq!(e["waits_for"], "monitor", "{e}");
+    assert_eq!(e["because"], "its monitor has not said hello", "{e}");
+    must("the audit to name it", LONG, || {
+        let audit = client.call(json!({"cmd": "audit"}));
+        (codes(&audit) == [(run, "silent".to_owned())]).then_some(())
+    });
+    procs::signal(monitor, Signal::SIGCONT);
+    must("the audit to be content", LONG, || {
+        let audit = client.call(json!({"cmd": "audit"}));
+        codes(&audit).is_empty().then_some(())
+    });
+    client.subscribe(Some(0));
+    steps.settle();
+    steps.exit(0);
+    assert_eq!(client.wait_ended(run)["state"], "done");
 }
 
 #[test]
