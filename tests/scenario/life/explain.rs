@@ -120,10 +120,13 @@ fn whom_a_run_waits_for_is_told() {
     assert_eq!(e["next"]["what"], "SIGTERM", "{e}");
     let because = "its end was asked for, and it has not ended yet";
     assert_eq!(e["because"], because, "{e}");
-    // Not to wait for it.
-    let monitor = e["monitor"]["pid"].as_i64().map(i32::try_from);
-    procs::signal(monitor.expect("a pid").expect("fits"), Signal::SIGKILL);
-    client.wait_ended(deaf);
+    // Not to wait for them.
+    for run in [run, deaf] {
+        let e = client.call(json!({"cmd": "explain-run", "run": run}));
+        let monitor = e["monitor"]["pid"].as_i64().map(i32::try_from);
+        procs::signal(monitor.expect("a pid").expect("fits"), Signal::SIGKILL);
+        client.wait_ended(run);
+    }
 }
 
 #[test]
