@@ -90,7 +90,7 @@ impl Suite {
     #[track_caller]
     fn ends_for(&mut self, what: &str, why: &str) {
         assert_eq!(end_of(&mut self.child), Some(1), "{what}: {}", self.log());
-        let line = format!("\ncolibrid: {why}\n");
+        let line = format!("\ncolibrid: error: {why}\n");
         assert!(self.log().contains(&line), "{what}: {}", self.log());
     }
 

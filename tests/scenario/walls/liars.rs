@@ -21,7 +21,7 @@ fn is_not_believed(name: &str, what: &str, bytes: &[u8], why: &str) {
     let daemon = suite_that_says(name, bytes);
     let ran = run(&mut daemon.command(&["-d"]));
     assert_eq!(ran.code, Some(1), "{name}, {what}: {}", ran.said);
-    let line = format!("\ncolibrid: {why}\n");
+    let line = format!("\ncolibrid: error: {why}\n");
     assert!(ran.said.contains(&line), "{name}, {what}: {}", ran.said);
 }
 
