@@ -202,6 +202,8 @@ impl Engine {
         };
         engine.register()?;
         engine.adopt()?;
+        // That may have taken a while, which is not the others' fault.
+        engine.ready_until = Instant::now() + READY_PATIENCE;
         let refit = engine.load_agents().and_then(|()| engine.refit_tasks());
         refit.map_err(|e| Fatal::new(format!("cannot read the open tasks: {e}")))?;
         engine.desk.touched = true;

@@ -31,7 +31,7 @@ const TURN: usize = 256;
 
 /// How long the monitors that were just being started when the last suite died may take to listen, all
 /// together: those that do not are taken for dead, so it is long enough for a machine under load.
-const LISTEN_PATIENCE: Duration = Duration::from_secs(30);
+const LISTEN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Our end of one channel.
 pub struct Monitor {
