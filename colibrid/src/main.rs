@@ -1,7 +1,7 @@
 //! colibrid: state, policy, the public socket. See colibrid(8).
 //!
 //! This file is the daemon's privilege story, from top to bottom: the keeper, which knows
-//! nothing; then, in a process of its own, what is opened as root, the other daemons, the drop,
+//! nothing; then, in a process of its own, a look at the database, what is opened as root, the other daemons, the drop,
 //! the files opened without root, confinement, the loop.
 
 use clap::Parser;
@@ -31,6 +31,7 @@ fn run(args: &args::Args) -> Result<i32> {
     }
     let config = Config::load(&args.file)?;
     let names = start::resolve(&config)?;
+    start::check_database(&config, &names)?; // by a process without root: of a newer build?
     let ground = start::prepare(args, &config, &names)?; // directories, lock, log
     let children = start::children(args, &config, &names, &ground)?; // spawnd and schedd
     let public = start::public_socket(&config)?;

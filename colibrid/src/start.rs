@@ -1,10 +1,10 @@
-//! Everything that needs names or root, in the order of main.rs: directories, the lock, the
+//! Everything that needs names or root, in the order of main.rs: a look at the database, directories, the lock, the
 //! other daemons, the public socket, the drop.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -14,18 +14,19 @@ use std::time::{Duration, Instant};
 
 use libcolibri::chan;
 use libcolibri::config::{group_id, Config, Holder, Ids, RoleTable, Subject};
-use libcolibri::error::{cannot, Context, Fatal, Result};
+use libcolibri::error::{cannot, Context, Fatal, Result, EX_OK};
 use libcolibri::log::{self, Target};
 use libcolibri::signals::Signals;
 use libcolibri::sys::{self, Fork, Signal};
 use libcolibri::{info, warn};
 use nix::poll::PollTimeout;
 use nix::sys::stat::{umask, Mode};
-use nix::unistd::{chown, geteuid, Gid, Uid};
+use nix::sys::wait::waitpid;
+use nix::unistd::{chown, geteuid, Gid, Pid, Uid};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use crate::args::Args;
-use crate::keeper;
+use crate::{keeper, store};
 
 /// How long an earlier suite has to be gone: its daemons exit as soon as they lose a peer.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -171,6 +172,37 @@ fn check_profile(config: &Config, names: &Names, p: &libcolibri::config::Profile
         return bad("user: an agent must not run as one of Colibri's own users");
     }
     Ok(())
+}
+
+/// Refuses the database of a newer build before anything is touched. A process of its own looks, as
+/// colibrid's user; while a suite has the database open, it sees nothing, and [`prepare`] finds that
+/// suite's lock.
+///
+/// # Errors
+/// When the schema is newer, or the system refuses.
+pub fn check_database(config: &Config, names: &Names) -> Result<()> {
+    let path = config.paths.database();
+    let (mut ours, mut theirs) = io::pipe().or_fatal("make a pipe")?;
+    match sys::fork().or_fatal("fork")? {
+        Fork::Child => {
+            let seen = become_colibrid(names)
+                .ok()
+                .and_then(|()| store::schema(&path));
+            // Nothing to tell is told by the pipe's end.
+            let _ = seen.map(|version| theirs.write_all(&version.to_le_bytes()));
+            sys::exit_now(EX_OK)
+        }
+        Fork::Parent(pid) => {
+            drop(theirs);
+            let mut version = [0; 8];
+            let seen = ours.read_exact(&mut version).is_ok();
+            waitpid(Pid::from_raw(pid), None).or_fatal("wait for the look at the database")?;
+            match seen {
+                true => store::check_schema(&path, i64::from_le_bytes(version)),
+                false => Ok(()),
+            }
+        }
+    }
 }
 
 /// Makes the directories, takes the lock, starts the log.
@@ -476,13 +508,17 @@ fn exec(
 /// When root's rights do not go away for good.
 pub fn drop_root(config: &Config, names: &Names) -> Result<()> {
     std::env::set_current_dir("/").or_fatal("go to /")?;
+    if !names.separate && geteuid().is_root() {
+        info!(
+            "{}: separate = false: everything runs as root",
+            config.file.display()
+        );
+    }
+    become_colibrid(names).or_fatal("become colibrid's user")
+}
+
+fn become_colibrid(names: &Names) -> io::Result<()> {
     if !names.separate {
-        if geteuid().is_root() {
-            info!(
-                "{}: separate = false: everything runs as root",
-                config.file.display()
-            );
-        }
         return Ok(());
     }
     sys::drop_to(&sys::Ids {
@@ -490,5 +526,4 @@ pub fn drop_root(config: &Config, names: &Names) -> Result<()> {
         gid: names.colibrid.gid,
         groups: vec![names.colibrid.gid, names.monitor.gid],
     })
-    .or_fatal("become colibrid's user")
 }

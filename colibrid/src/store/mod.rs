@@ -19,8 +19,9 @@ mod updates;
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use libcolibri::config::Paths;
 use libcolibri::error::{Fatal, Result};
@@ -129,12 +130,7 @@ impl Store {
         let path = paths.database();
         let fatal = fatal(&path);
         let db = open_exclusively(&path).map_err(&fatal)?;
-        check_version(&db).map_err(&fatal)?.map_err(|v| {
-            Fatal::new(format!(
-                "{}: schema {v} is from a newer Colibri, this one knows {SCHEMA}; nothing was changed",
-                path.display()
-            ))
-        })?;
+        check_schema(&path, version(&db).map_err(&fatal)?)?;
         settle(&db).map_err(&fatal)?;
         let store = Store {
             db,
@@ -154,9 +150,7 @@ impl Store {
     }
 
     fn migrate(&self) -> DbResult<()> {
-        let version: i64 = self
-            .db
-            .pragma_query_value(None, "user_version", |r| r.get(0))?;
+        let version = version(&self.db)?;
         for (at, tables) in MIGRATIONS.iter().enumerate() {
             let next = at as i64 + 1;
             if next > version {
@@ -253,17 +247,55 @@ fn open_exclusively(path: &Path) -> DbResult<Connection> {
     // Before the first read: otherwise a WAL that a crash left would be read through a shared
     // index file, which must not be held later.
     db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    // At close SQLite would move the WAL into the database, of whatever schema that is, and unlink
+    // it by path, which it cannot do in capability mode.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(db)
 }
 
-/// `Err(version)` for a schema that this build does not know.
-fn check_version(db: &Connection) -> DbResult<std::result::Result<(), i64>> {
-    let version: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0))?;
-    Ok(if version > SCHEMA {
-        Err(version)
-    } else {
-        Ok(())
-    })
+fn version(db: &Connection) -> DbResult<i64> {
+    db.pragma_query_value(None, "user_version", |r| r.get(0))
+}
+
+/// Where SQLite keeps `user_version` in the database file, big-endian.
+const VERSION_AT: u64 = 60;
+
+/// The schema of the database, for [`check_schema`], without a change to any file. `None` when there
+/// is none, somebody has it open, or it cannot be read, which [`Store::open`] will say.
+#[must_use]
+pub fn schema(path: &Path) -> Option<i64> {
+    let mut in_header = [0; 4];
+    let file = std::fs::File::open(path).ok()?;
+    file.read_exact_at(&mut in_header, VERSION_AT).ok()?;
+    drop(file);
+    // SQLite would make a WAL where none is, and has nothing to add to the header then.
+    if std::fs::metadata(wal(path)).map_or(0, |m| m.len()) == 0 {
+        return Some(i32::from_be_bytes(in_header).into());
+    }
+    let db = open_exclusively(path).ok()?;
+    db.busy_timeout(Duration::ZERO).ok()?;
+    version(&db).ok()
+}
+
+/// Refuses a schema that this build does not know.
+///
+/// # Errors
+/// When it is newer.
+pub fn check_schema(path: &Path, version: i64) -> Result<()> {
+    if version <= SCHEMA {
+        return Ok(());
+    }
+    Err(Fatal::new(format!(
+        "{}: schema {version} is from a newer Colibri, this one knows {SCHEMA}; nothing was changed",
+        path.display()
+    )))
+}
+
+/// The write-ahead log of a database.
+fn wal(path: &Path) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push("-wal");
+    path.into()
 }
 
 /// The rest of the mode, on a connection that locks exclusively: the WAL's index lives on the
@@ -280,9 +312,6 @@ fn settle(db: &Connection) -> DbResult<()> {
     // Nothing is written before the commit, so nothing but the commit finds the disk full.
     db.pragma_update(None, "cache_spill", false)?;
     db.pragma_update_and_check(None, "journal_size_limit", WAL_LIMIT, |_| Ok(()))?;
-    let mut keep = 1;
-    // At close SQLite would unlink the WAL by path, which it cannot do then.
-    db.file_control(Some("main"), rusqlite::FileControl::PersistWal(&mut keep))?;
     // Otherwise a statement that could use a partial index is compiled anew for each value.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.set_prepared_statement_cache_capacity(128);
@@ -296,9 +325,8 @@ fn settle(db: &Connection) -> DbResult<()> {
 /// When a file or a descriptor cannot be looked at.
 pub fn descriptors(paths: &Paths) -> std::io::Result<Vec<(RawFd, &'static str)>> {
     let mut found = Vec::new();
-    for (suffix, role) in [("", "database"), ("-wal", "wal")] {
-        let mut path = paths.database().into_os_string();
-        path.push(suffix);
+    let database = paths.database();
+    for (path, role) in [(wal(&database), "wal"), (database, "database")] {
         let meta = std::fs::metadata(&path)?;
         for raw in sys::open_descriptors()? {
             // Looked at in place: closing a copy would give up SQLite's lock on the file.
@@ -366,13 +394,29 @@ mod tests {
     #[test]
     fn a_newer_schema_is_refused_untouched() {
         let paths = scratch("newer");
-        let db = Connection::open(paths.database()).unwrap();
-        db.pragma_update(None, "user_version", SCHEMA + 1).unwrap();
-        drop(db);
-        let before = std::fs::read(paths.database()).unwrap();
-        let e = Store::open(&paths).err().unwrap();
-        assert!(e.message.contains("newer Colibri"), "{e}");
-        assert_eq!(std::fs::read(paths.database()).unwrap(), before);
+        let database = paths.database();
+        // In the database, and then in a WAL that a crash left.
+        drop(Store::open(&paths).unwrap());
+        for next in 1..=2 {
+            let db = Connection::open(&database).unwrap();
+            db.pragma_update(None, "locking_mode", "EXCLUSIVE").unwrap();
+            let stays = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            db.set_db_config(stays, next == 2).unwrap();
+            let newer = SCHEMA + next;
+            db.pragma_update(None, "user_version", newer).unwrap();
+            assert_eq!(schema(&database), None, "it is in use");
+            drop(db);
+            let files = || [&database, &wal(&database)].map(|p| std::fs::read(p).ok());
+            let before = files();
+            assert_eq!(before[1].is_some(), next == 2);
+            assert_eq!(schema(&database), Some(newer));
+            assert_eq!(files(), before);
+            if next == 2 {
+                let e = Store::open(&paths).err().unwrap();
+                assert!(e.message.contains("newer Colibri"), "{e}");
+                assert_eq!(files(), before);
+            }
+        }
     }
 
     #[test]
