@@ -19,6 +19,7 @@ pub mod quiet;
 pub mod screen;
 pub mod skip;
 pub mod steps;
+pub mod strace;
 pub mod suite;
 pub mod tail;
 pub mod torture;

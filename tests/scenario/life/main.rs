@@ -9,6 +9,7 @@ mod explain;
 mod idle;
 mod journal;
 mod mute;
+mod power;
 mod start;
 mod stop;
 mod suite;
