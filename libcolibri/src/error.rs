@@ -61,9 +61,10 @@ pub fn reason(e: &io::Error) -> String {
         None => e.to_string(),
     };
     let mut chars = text.chars();
-    match chars.next() {
-        Some(c) => c.to_lowercase().chain(chars).collect(),
-        None => text,
+    match (chars.next(), chars.clone().next()) {
+        // Not the I of "I/O error".
+        (Some(c), Some(next)) if next.is_alphabetic() => c.to_lowercase().chain(chars).collect(),
+        _ => text,
     }
 }
 
@@ -107,5 +108,7 @@ mod tests {
             "cannot open /nonexistent/x: no such file or directory"
         );
         assert_eq!(f.code, EX_FAILURE);
+        let e = io::Error::from(nix::errno::Errno::EIO);
+        assert_eq!(reason(&e), "I/O error");
     }
 }

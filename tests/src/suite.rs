@@ -294,6 +294,11 @@ impl Suite {
         );
     }
 
+    /// From the next start on, colibrid is executed by these words.
+    pub fn set_under(&mut self, words: Vec<String>) {
+        self.setup.under = words;
+    }
+
     /// Waits for the end of a suite that was hit, starts another, and kills its colibrid after
     /// a while, however far it has come.
     ///

@@ -154,7 +154,9 @@ impl Ledger {
         }
         self.journal.append(at, record)?;
         if must_last {
-            // The record is in the file already; saying it twice would be worse.
+            // The record is in the file already; saying it twice would be worse. A second sync would
+            // prove nothing of pages that the first one has given up. colibrid tells nobody of the
+            // record before its own commit, which is synced, too.
             if let Err(e) = self.journal.sync() {
                 warn!("cannot sync journal: {}", reason(&e));
             }

@@ -140,6 +140,9 @@ impl Store {
                 self.stuck.set(true);
                 // After some errors the database has done so already.
                 let _ = self.db.execute_batch("ROLLBACK");
+                // What failed at its sync is whole in the WAL: whoever opens the database after the
+                // death of this process would take it for committed. Something else takes its place.
+                let _ = self.prime();
             }
         }
         done
