@@ -5,6 +5,8 @@
 //! colibrid, colibri-spawnd and colibri-schedd at once, so all three start anew; monitors and agents
 //! live on.
 //!
+//! At last a minute in which nothing may happen: it fails when a process of the suite woke up.
+//!
 //! Usage: bench-recovery [ROUNDS [RUNS…]]
 
 use colibri_tests::agents::hostile;
@@ -18,9 +20,10 @@ use colibri_tests::wait::{must, Stop, LONG};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use serde_json::{json, Value};
+use std::process::ExitCode;
 use std::time::Duration;
 
-fn main() {
+fn main() -> ExitCode {
     let mut numbers = std::env::args()
         .skip(1)
         .filter_map(|a| a.parse::<u64>().ok());
@@ -60,7 +63,10 @@ fn main() {
         rows.push(stops(words, rounds));
     }
     print!("\n{}", table(&rows));
-    idle(200);
+    match idle(200) {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }
 
 /// A suite with agents that take their task and rest.
@@ -167,8 +173,8 @@ fn stops(words: &[&str], rounds: u64) -> Vec<String> {
     cells
 }
 
-/// A minute in which nothing may happen.
-fn idle(runs: u64) {
+/// A minute in which nothing may happen; how often something woke up.
+fn idle(runs: u64) -> u64 {
     let suite = resting(runs);
     start_all(&suite, runs);
     let below = suite.processes();
@@ -191,4 +197,5 @@ fn idle(runs: u64) {
         "\nidle    {runs} runs at rest, {} processes of the suite: {woken} context switches in 60 s",
         pids.len()
     );
+    woken
 }
