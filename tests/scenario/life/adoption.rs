@@ -41,8 +41,8 @@ fn kill_parts(suite: &mut Suite, which: &[usize]) {
     }
 }
 
-/// Each alone, and all at once.
-const WHICH: [&[usize]; 4] = [&[0], &[1], &[2], &[0, 1, 2]];
+/// Each alone, any two at once, and all.
+const WHICH: [&[usize]; 7] = [&[0], &[1], &[2], &[0, 1], &[0, 2], &[1, 2], &[0, 1, 2]];
 
 #[test]
 fn killed_just_after_accepting() {

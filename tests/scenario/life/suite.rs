@@ -2,7 +2,7 @@
 
 use colibri_tests::agents::hostile;
 use colibri_tests::client::Client;
-use colibri_tests::daemon::{run, Daemon};
+use colibri_tests::daemon::{run, Daemon, Ran};
 use colibri_tests::procs::{self, alive, gone, held};
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{Scratch, Setup, Suite};
@@ -12,6 +12,8 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::sync::Barrier;
+use std::thread;
 
 fn none() -> Setup {
     Setup::default()
@@ -138,6 +140,52 @@ fn a_second_instance_refuses_and_does_no_harm() {
     steps.settle();
     steps.exit(0);
     assert_eq!(client.wait_ended(number)["state"], "done");
+}
+
+/// How many commands start a suite at one instant.
+const AT_ONCE: usize = 3;
+
+#[test]
+fn of_starts_at_one_instant_one_wins_and_is_not_harmed() {
+    let scratch = Scratch::new();
+    let (profile, mut steps) = Steps::new(&scratch, "steps");
+    let setup = Setup {
+        profiles: vec![profile],
+        ..none()
+    };
+    let daemon = Daemon::prepare(scratch, &setup);
+    // The first time there is no directory yet.
+    for _ in 0..5 {
+        let gate = Barrier::new(AT_ONCE);
+        let start = || {
+            gate.wait();
+            daemon.launch()
+        };
+        let all: Vec<Ran> = thread::scope(|s| {
+            let threads: Vec<_> = (0..AT_ONCE).map(|_| s.spawn(start)).collect();
+            let ended = threads.into_iter().map(|t| t.join().expect("a result"));
+            ended.collect()
+        });
+        let (won, lost): (Vec<&Ran>, Vec<&Ran>) = all.iter().partition(|r| r.code == Some(0));
+        assert_eq!(won.len(), 1, "{all:?}");
+        for ran in lost {
+            assert_eq!(ran.code, Some(1), "{ran:?}");
+            assert!(ran.said.contains("already running"), "{ran:?}");
+        }
+        let mut client = daemon.client();
+        let status = client.call(json!({"cmd": "status"}));
+        assert_eq!(status["kept"], true, "{status}");
+        let keeper = daemon.pid().expect("the keeper");
+        assert_eq!(procs::children_of(keeper)[0].pid, status["pid"]);
+        client.subscribe(None);
+        let run = client.spawn_agent("steps", "go");
+        steps.settle();
+        steps.exit(0);
+        assert_eq!(client.wait_ended(run)["state"], "done");
+        let [a, b, c] = daemon.parts().all();
+        procs::signal(keeper, Signal::SIGTERM);
+        all_gone(&daemon, &[keeper, a, b, c]);
+    }
 }
 
 #[test]
