@@ -11,6 +11,8 @@
 //! | `double-fork`, `setsid` | leaves a grandchild / a child in its own session, and waits |
 //! | `leave` | leaves such a grandchild that ignores SIGTERM, settles and exits |
 //! | `fork-storm N` | N chains of processes, each of which starts its successor and exits |
+//! | `zombies N` | leaves N children that have exited, and waits |
+//! | `close N` | closes stdout, waits for the end of stdin, exits with N |
 //! | `hold-pipe` | exits while a grandchild keeps stdout and stderr open |
 //! | `big-line N`, `flood N` | one line of N bytes / N lines as fast as they go, then settles |
 //! | `garbage` | bytes that are no events, then settles |
@@ -28,6 +30,7 @@
 //! after five minutes.
 
 use colibri_tests::wait::Stop;
+use libcolibri::sys;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{getrlimit, Resource};
 use nix::sys::signal::{raise, Signal};
@@ -35,6 +38,7 @@ use nix::unistd;
 use serde_json::{json, Value};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::AtomicBool;
@@ -46,7 +50,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const LIFE: u64 = 300;
 
 /// Words that are WHAT; everything else on the command line belongs to Pi.
-const WORDS: [&str; 17] = [
+const WORDS: [&str; 19] = [
     "sleep",
     "ignore-term",
     "stopped",
@@ -54,6 +58,8 @@ const WORDS: [&str; 17] = [
     "setsid",
     "leave",
     "fork-storm",
+    "zombies",
+    "close",
     "hold-pipe",
     "big-line",
     "flood",
@@ -110,6 +116,18 @@ fn agent(what: &str, value: Option<&String>, json_mode: bool) -> io::Result<u8> 
             for _ in 0..n.clamp(1, 64) {
                 spawn("hop", now() + 60, false)?;
             }
+        }
+        "zombies" => {
+            for _ in 0..n {
+                spawn("hop", 0, false)?;
+            }
+        }
+        "close" => {
+            out.flush()?;
+            sys::dup_to(File::open("/dev/null")?.as_fd(), 1)?;
+            note();
+            io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink())?;
+            return Ok(u8::try_from(n).unwrap_or(255));
         }
         "hold-pipe" => {
             spawn("middle", 0, true)?;
