@@ -1,7 +1,7 @@
 //! The machine has crashed: nothing lives, names are left, files are cut. Each run becomes a
 //! recorded outcome, and nothing is left over.
 
-use colibri_tests::procs::{alive, signal, users_of};
+use colibri_tests::procs::{alive, gone, signal, users_of};
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{Scratch, Setup, Suite};
 use colibri_tests::tail::{log_until_ended, of};
@@ -37,10 +37,15 @@ fn crashed() -> (Suite, u64) {
     let monitor = started["monitor"]
         .as_i64()
         .and_then(|p| i32::try_from(p).ok());
-    for pid in all.iter().map(|p| p.pid).chain(monitor) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    let all: Vec<i32> = all.iter().map(|p| p.pid).chain(monitor).collect();
+    for pid in &all {
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
     }
     suite.wait_end();
+    // What a process holds that has given up its rights, not even its own user may see.
+    for pid in all {
+        assert!(gone(pid, LONG), "{pid} lives");
+    }
     must("the last process to go", LONG, || {
         users_of(suite.dir()).is_empty().then_some(())
     });
