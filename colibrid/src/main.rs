@@ -1,8 +1,8 @@
 //! colibrid: state, policy, the public socket. See colibrid(8).
 //!
 //! This file is the daemon's privilege story, from top to bottom: the keeper, which knows
-//! nothing; then, in a process of its own, a look at the database, what is opened as root, the other daemons, the drop,
-//! the files opened without root, confinement, the loop.
+//! nothing; then, in a process of its own, a look at the database, what is opened as root, the
+//! other daemons, the drop, the files opened without root, confinement, the loop.
 
 use clap::Parser;
 use colibrid::{args, engine, keeper, start, store};

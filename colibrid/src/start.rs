@@ -1,5 +1,5 @@
-//! Everything that needs names or root, in the order of main.rs: a look at the database, directories, the lock, the
-//! other daemons, the public socket, the drop.
+//! Everything that needs names or root, in the order of main.rs: a look at the database,
+//! directories, the lock, the other daemons, the public socket, the drop.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
