@@ -202,9 +202,9 @@ impl Spawnd {
             self.check(&msg)?;
             match msg {
                 ToSpawnd::Start { key, profile } => self.start(key, profile)?,
-                ToSpawnd::Adopt { key, .. } => self.adopt(key),
+                ToSpawnd::Adopt { key } => self.adopt(key),
                 ToSpawnd::Signal { key, kill } => self.signal(key, kill)?,
-                ToSpawnd::Release { key } => self.release(key),
+                ToSpawnd::Release { key, profile } => self.release(key, profile),
                 ToSpawnd::Survey { token } => self.survey(token)?,
                 ToSpawnd::Log => self.lend_log()?,
                 ToSpawnd::Watchdog => self.lend_watchdog()?,
@@ -415,12 +415,12 @@ impl Spawnd {
         self.say(FromSpawnd::Signalled { key, count })
     }
 
-    fn release(&mut self, key: RunKey) {
+    fn release(&mut self, key: RunKey, profile: u32) {
         self.find(key);
         let note = self.note(key);
         self.releases
             .entry(key)
-            .or_insert_with(|| Release::new(key, note, sys::mono_ms()));
+            .or_insert_with(|| Release::new(key, profile, note, sys::mono_ms()));
     }
 
     fn survey(&mut self, token: u64) -> std::result::Result<(), Stop> {

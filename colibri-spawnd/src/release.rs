@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
+use libcolibri::config::Place;
 use libcolibri::error::reason;
 use libcolibri::msg::{Proven, RunKey};
 use libcolibri::sys::{self, cell, Signal};
@@ -15,7 +17,7 @@ use nix::unistd::{geteuid, Pid};
 use crate::notes::{self, Note};
 use crate::reap::{Child, Children};
 use crate::remove::{self, Whose};
-use crate::table::{tmpdir_inside, Table};
+use crate::table::{tmpdir_inside, Row, Table};
 
 /// How long a monitor may take to leave by itself, in milliseconds.
 const LEAVE_MS: u64 = 2000;
@@ -59,14 +61,25 @@ enum Stage {
     Removing,
 }
 
+/// A run's TMPDIR, which is there or may be.
+struct Tmpdir {
+    /// The root below which the agent made it; `None`: it is one of ours, on the host.
+    root: Option<PathBuf>,
+    /// User and group that own it.
+    owner: (u32, u32),
+}
+
 /// One release under way.
 pub struct Release {
     key: RunKey,
+    profile: u32,
     note: Option<Note>,
     stage: Stage,
     kill_at: u64,
     answer_at: u64,
     answered: bool,
+    /// The TMPDIR is below a root of its own.
+    inside: bool,
     /// The wait status of the child that emptied the TMPDIR.
     removed: Option<i32>,
 }
@@ -83,16 +96,19 @@ pub enum Progress {
 }
 
 impl Release {
-    /// Begins; `note` is what the launcher wrote, if it came that far.
+    /// Begins; `note` is what the launcher wrote, if it came that far and no boot has removed it
+    /// since; then `profile` says where the TMPDIR is.
     #[must_use]
-    pub fn new(key: RunKey, note: Option<Note>, now: u64) -> Release {
+    pub fn new(key: RunKey, profile: u32, note: Option<Note>, now: u64) -> Release {
         Release {
             key,
+            profile,
             note,
             stage: Stage::Leaving,
             kill_at: now + LEAVE_MS,
             answer_at: now + GIVE_UP_MS,
             answered: false,
+            inside: false,
             removed: None,
         }
     }
@@ -183,23 +199,14 @@ impl Release {
     }
 
     /// Starts emptying the TMPDIR; `false` when there is nothing to empty or no way to.
-    fn start_removing(&self, table: &Table, children: &mut Children) -> bool {
+    fn start_removing(&mut self, table: &Table, children: &mut Children) -> bool {
         let stem = self.key.stem();
-        let (ours, theirs) = (table.tmpdir(&stem), tmpdir_inside(&stem));
-        let Some(note) = &self.note else {
-            return false;
+        let started = match self.find_tmpdir(table) {
+            Ok(None) => return false,
+            Ok(Some(found)) => self.start_remover(&found, table),
+            Err(e) => Err(e),
         };
-        let root = &note.trace.root;
-        let dir = match root.as_os_str().is_empty() {
-            true if try_rmdir(&ours) => return false,
-            true => Whose::Ours(&ours),
-            false => Whose::Theirs { root, dir: &theirs },
-        };
-        let (uid, gid) = note.owner;
-        let drops = geteuid().is_root() && uid != 0;
-        let groups = Vec::new();
-        let owner = drops.then_some(sys::Ids { uid, gid, groups });
-        match remove::start(dir, owner.as_ref()) {
+        match started {
             Ok(pid) => {
                 children.add(pid, Child::Remover(self.key));
                 true
@@ -211,19 +218,77 @@ impl Release {
         }
     }
 
+    fn start_remover(&mut self, found: &Tmpdir, table: &Table) -> io::Result<i32> {
+        let stem = self.key.stem();
+        let (ours, theirs) = (table.tmpdir(&stem), tmpdir_inside(&stem));
+        self.inside = found.root.is_some();
+        let dir = match &found.root {
+            None => Whose::Ours(&ours),
+            Some(root) => Whose::Theirs { root, dir: &theirs },
+        };
+        let (uid, gid) = found.owner;
+        let drops = geteuid().is_root() && uid != 0;
+        let groups = Vec::new();
+        let owner = drops.then_some(sys::Ids { uid, gid, groups });
+        remove::start(dir, owner.as_ref())
+    }
+
+    /// Where its TMPDIR is and whose; `None` when none is left.
+    fn find_tmpdir(&self, table: &Table) -> io::Result<Option<Tmpdir>> {
+        let ours = table.tmpdir(&self.key.stem());
+        let Some(note) = &self.note else {
+            return self.find_without_note(table, &ours);
+        };
+        let root = &note.trace.root;
+        let on_host = root.as_os_str().is_empty();
+        if on_host && try_rmdir(&ours) {
+            return Ok(None);
+        }
+        let root = (!on_host).then(|| root.clone());
+        let owner = note.owner;
+        Ok(Some(Tmpdir { root, owner }))
+    }
+
+    /// A boot may empty the directory of the notes and keep that of the TMPDIRs.
+    fn find_without_note(&self, table: &Table, ours: &Path) -> io::Result<Option<Tmpdir>> {
+        if try_rmdir(ours) {
+            let row = table.rows.get(self.profile as usize);
+            let inside = |row: &Row| {
+                let root = match &row.place {
+                    Place::Host => return Ok(None),
+                    Place::Root(path) => path.clone(),
+                    Place::Jail(name) => cell::jail_root(name)?,
+                };
+                let (root, owner) = (Some(root), row.owner);
+                Ok(Some(Tmpdir { root, owner }))
+            };
+            return row.map_or(Ok(None), inside);
+        }
+        // Its parent is ours: whoever it belongs to is whom we gave it to.
+        let found = fs::symlink_metadata(ours)?;
+        if !found.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        // Where the suite has users no agent is root, so this was never an agent's.
+        if found.uid() == 0 && table.monitor.is_some() {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let owner = (found.uid(), found.gid());
+        Ok(Some(Tmpdir { root: None, owner }))
+    }
+
     /// Removes the names that are left; the note last, since without it nobody would know.
     fn finish(&self, table: &Table) -> Progress {
         let stem = self.key.stem();
         if let Some(note) = &self.note {
             self.finish_container(note);
-            let inside = !note.trace.root.as_os_str().is_empty();
-            let left = match inside {
-                true => self.removed.is_some_and(|status| status != 0),
-                false => !try_rmdir(&table.tmpdir(&stem)),
-            };
-            if left {
-                warn!("run {stem}: cannot remove all of its TMPDIR: the rest is left there");
-            }
+        }
+        let left = match self.inside {
+            true => self.removed.is_some_and(|status| status != 0),
+            false => !try_rmdir(&table.tmpdir(&stem)),
+        };
+        if left {
+            warn!("run {stem}: cannot remove all of its TMPDIR: the rest is left there");
         }
         for result in [
             unlink(&table.socket(&stem)),

@@ -169,9 +169,8 @@ impl Engine {
     /// Tells spawnd of a run that an earlier one started.
     pub(crate) fn adopt_in_spawnd(&mut self, run: u64) {
         if let Some(l) = self.runs.get(&run) {
-            let (key, profile) = (l.key, l.profile);
-            self.out
-                .push_back(Out::Spawnd(ToSpawnd::Adopt { key, profile }));
+            let key = l.key;
+            self.out.push_back(Out::Spawnd(ToSpawnd::Adopt { key }));
         }
     }
 
@@ -381,7 +380,11 @@ impl Engine {
                 let signal = ToSpawnd::Signal { key, kill };
                 self.out.push_back(Out::Spawnd(signal));
             }
-            Effect::Release => self.out.push_back(Out::Spawnd(ToSpawnd::Release { key })),
+            Effect::Release => {
+                let profile = l.profile;
+                let release = ToSpawnd::Release { key, profile };
+                self.out.push_back(Out::Spawnd(release));
+            }
             // Noted by a suite that died before the proof.
             Effect::NoteLost if l.pane.is_lost() => {}
             Effect::NoteLost => {

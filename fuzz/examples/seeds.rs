@@ -49,9 +49,9 @@ fn wire(dir: &Path) {
         0,
         &[
             ToSpawnd::Start { key, profile: 3 },
-            ToSpawnd::Adopt { key, profile: 3 },
+            ToSpawnd::Adopt { key },
             ToSpawnd::Signal { key, kill },
-            ToSpawnd::Release { key },
+            ToSpawnd::Release { key, profile: 3 },
             ToSpawnd::Watchdog,
         ],
     );

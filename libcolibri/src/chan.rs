@@ -379,7 +379,7 @@ mod tests {
         let (a, b) = pair().unwrap();
         let mut there: There = Chan::new(b);
         let mut frame = Vec::new();
-        wire::encode(&ToSpawnd::Release { key: KEY }, &mut frame);
+        wire::encode(&ToSpawnd::Adopt { key: KEY }, &mut frame);
         let raw = [a.as_raw_fd()];
         sendmsg::<()>(
             a.as_raw_fd(),
@@ -409,7 +409,7 @@ mod tests {
         let (a, b) = pair().unwrap();
         let mut there: There = Chan::new(b);
         let mut frame = Vec::new();
-        wire::encode(&ToSpawnd::Release { key: KEY }, &mut frame);
+        wire::encode(&ToSpawnd::Adopt { key: KEY }, &mut frame);
         let mut s = StdStream::from(a);
         s.write_all(&frame[..frame.len() - 1]).unwrap();
         assert!(there.recv().unwrap().is_none());

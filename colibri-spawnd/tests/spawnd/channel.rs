@@ -55,7 +55,7 @@ fn ends_for(s: &Suite, pid: i32, what: &str, why: &str) {
 }
 
 pub fn garbage() {
-    let good = frame_of(ToSpawnd::Release { key: KEY });
+    let good = frame_of(ToSpawnd::Adopt { key: KEY });
     let change = |at: usize, to: u8| {
         let mut bad = good.clone();
         bad[at] = to;
@@ -111,7 +111,7 @@ pub fn stray_descriptor() {
     for count in [1, 2, 3, 253] {
         let (s, pid, ours) = ready();
         let raw = vec![ours.as_raw_fd(); count];
-        let frame = frame_of(ToSpawnd::Release { key: KEY });
+        let frame = frame_of(ToSpawnd::Adopt { key: KEY });
         nix::sys::socket::sendmsg::<()>(
             ours.as_raw_fd(),
             &[IoSlice::new(&frame)],

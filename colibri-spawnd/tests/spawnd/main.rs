@@ -86,6 +86,8 @@ const CASES: &[Case] = &[
     case("a release ends a run that lives", release_kills),
     case("a later spawnd adopts", adopted),
     case("a release of something unknown", unknown_release),
+    case("a TMPDIR outlives its note", without_note),
+    case("what was no TMPDIR is left alone", no_tmpdir),
     case("many runs leave no descriptor behind", no_leaks),
     case("profiles that must not be", refused_configs),
 ];
@@ -416,10 +418,7 @@ fn adopted() {
     ));
     s.start();
     s.ready();
-    s.send(ToSpawnd::Adopt {
-        key: KEY,
-        profile: 0,
-    });
+    s.send(ToSpawnd::Adopt { key: KEY });
     assert!(signalled(&mut s, Kill::Kill) >= 1);
     harness::wait_closed(&mut fifo);
     drop(run);
@@ -438,7 +437,7 @@ fn unknown_release() {
     let fd = std::os::fd::AsFd::as_fd(&journal);
     assert!(libcolibri::sys::flock_exclusive_nb(fd).unwrap());
     let key = RunKey { run: 1, attempt: 2 };
-    s.send(ToSpawnd::Release { key });
+    s.send(ToSpawnd::Release { key, profile: 0 });
     let alive = FromSpawnd::Released {
         key,
         proven: Proven::Alive,
@@ -446,6 +445,36 @@ fn unknown_release() {
     assert_eq!(s.recv(), alive);
     drop(journal);
     s.release(key);
+}
+
+fn without_note() {
+    let mut s = Suite::script("cd $TMPDIR; mkdir -p a/b; touch a/b/c; chmod 0 a/b; exit 0");
+    s.run(KEY, 0).ended();
+    s.monitor_exited(KEY);
+    fs::remove_file(s.path("run/spawnd/7-8")).unwrap();
+    s.release(KEY);
+}
+
+fn no_tmpdir() {
+    let mut s = Suite::script("exit 0");
+    fs::write(s.path("out/keep"), "").unwrap();
+    std::os::unix::fs::symlink(s.path("out"), s.path("tmp/1-1")).unwrap();
+    fs::write(s.path("tmp/1-2"), "").unwrap();
+    let mut kept = vec!["out/keep", "tmp/1-1", "tmp/1-2"];
+    if geteuid().is_root() {
+        // Root's, and no agent is root.
+        fs::create_dir_all(s.path("tmp/1-3/sub")).unwrap();
+        kept.push("tmp/1-3/sub");
+    }
+    for attempt in 1..=3 {
+        let key = RunKey { run: 1, attempt };
+        s.send(ToSpawnd::Release { key, profile: 0 });
+        let proven = Proven::Empty;
+        assert_eq!(s.recv(), FromSpawnd::Released { key, proven });
+    }
+    for name in kept {
+        assert!(s.path(name).symlink_metadata().is_ok(), "{name}");
+    }
 }
 
 fn no_leaks() {
@@ -459,7 +488,10 @@ fn no_leaks() {
     }
     drop(runs);
     for key in &keys {
-        s.send(ToSpawnd::Release { key: *key });
+        s.send(ToSpawnd::Release {
+            key: *key,
+            profile: 0,
+        });
     }
     let mut left = keys.len();
     while left > 0 {

@@ -236,7 +236,7 @@ impl Suite {
 
     /// Asks for the release and expects the proof; the monitor's exit may come before.
     pub fn release(&mut self, key: RunKey) {
-        self.send(ToSpawnd::Release { key });
+        self.send(ToSpawnd::Release { key, profile: 0 });
         loop {
             match self.recv() {
                 FromSpawnd::MonitorExited { .. } => {}

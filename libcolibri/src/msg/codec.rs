@@ -41,7 +41,7 @@ impl Wire for ToSpawnd {
 
     fn put(&self, w: &mut Writer<'_>) {
         match self {
-            ToSpawnd::Start { key, profile } | ToSpawnd::Adopt { key, profile } => {
+            ToSpawnd::Start { key, profile } | ToSpawnd::Release { key, profile } => {
                 key.put(w);
                 w.u32(*profile);
             }
@@ -49,7 +49,7 @@ impl Wire for ToSpawnd {
                 key.put(w);
                 w.u8(kill_code(*kill));
             }
-            ToSpawnd::Release { key } => key.put(w),
+            ToSpawnd::Adopt { key } => key.put(w),
             ToSpawnd::Log | ToSpawnd::Watchdog | ToSpawnd::Hostd => {}
             ToSpawnd::Survey { token } => w.u64(*token),
         }
@@ -63,7 +63,6 @@ impl Wire for ToSpawnd {
             },
             2 => ToSpawnd::Adopt {
                 key: RunKey::get(r)?,
-                profile: r.u32()?,
             },
             3 => ToSpawnd::Signal {
                 key: RunKey::get(r)?,
@@ -71,6 +70,7 @@ impl Wire for ToSpawnd {
             },
             4 => ToSpawnd::Release {
                 key: RunKey::get(r)?,
+                profile: r.u32()?,
             },
             5 => ToSpawnd::Log,
             6 => ToSpawnd::Survey { token: r.u64()? },
@@ -368,7 +368,11 @@ mod tests {
             key: KEY,
             kill: Kill::Kill,
         });
-        round_trip(ToSpawnd::Release { key: KEY });
+        round_trip(ToSpawnd::Adopt { key: KEY });
+        round_trip(ToSpawnd::Release {
+            key: KEY,
+            profile: 3,
+        });
         round_trip(ToSpawnd::Survey { token: u64::MAX });
         round_trip(FromSpawnd::Surveyed { token: 7 });
         round_trip(FromSpawnd::Found {
@@ -485,7 +489,7 @@ mod tests {
     #[test]
     fn refuses_wrong_headers() {
         let mut buf = Vec::new();
-        encode(&ToSpawnd::Release { key: KEY }, &mut buf);
+        encode(&ToSpawnd::Adopt { key: KEY }, &mut buf);
         let mut other = buf.clone();
         other[6] = 0;
         assert_eq!(header::<ToSpawnd>(&other), Err(WireError::Version(0)));

@@ -84,8 +84,6 @@ pub enum ToSpawnd {
     Adopt {
         /// Which.
         key: RunKey,
-        /// Index into the profile table, for the clean-up of its TMPDIR.
-        profile: u32,
     },
     /// Signal the agent's tree.
     Signal {
@@ -106,6 +104,8 @@ pub enum ToSpawnd {
     Release {
         /// Which.
         key: RunKey,
+        /// Index into the profile table: says where its TMPDIR is when there is no note any more.
+        profile: u32,
     },
     /// Say what the kernel knows of every run that left a trace: one [`FromSpawnd::Found`] each,
     /// then [`FromSpawnd::Surveyed`]. Changes nothing.

@@ -175,6 +175,12 @@ pub fn forget_limits(trace: &Trace) -> io::Result<()> {
     }
 }
 
+/// The root of a jail that somebody else manages, as the host sees it. ENOENT if there is none of
+/// that name.
+pub fn jail_root(name: &str) -> io::Result<PathBuf> {
+    system::jail_root(name)
+}
+
 /// Whether the kernel still holds something of a jail that has no process left: a socket or file
 /// that somebody outside has open. It needs nobody's attention, but it should be known.
 pub fn is_dying(trace: &Trace) -> io::Result<bool> {

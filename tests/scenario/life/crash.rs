@@ -3,13 +3,14 @@
 
 use colibri_tests::procs::{alive, gone, signal, users_of};
 use colibri_tests::steps::Steps;
-use colibri_tests::suite::{Scratch, Setup, Suite};
+use colibri_tests::suite::{is_root, Scratch, Setup, Suite, AGENT};
 use colibri_tests::tail::{log_until_ended, of};
 use colibri_tests::wait::{must, LONG};
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use serde_json::json;
 use std::fs::{self, File};
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -115,6 +116,22 @@ fn a_run_directory_that_the_boot_emptied_is_made_again() {
     recorded(&mut suite, run);
 }
 
+/// As with the default paths: /var/run is emptied at boot, /var/tmp is kept.
+#[test]
+fn temporary_directories_that_the_boot_kept_are_removed() {
+    let (mut suite, run) = crashed();
+    fs::remove_dir_all(suite.dir().join("run")).expect("removed");
+    let tmpdir = only(&suite.dir().join("tmp"));
+    fs::create_dir_all(tmpdir.join("a/b")).expect("a directory");
+    fs::write(tmpdir.join("a/b/file"), "x").expect("a file");
+    if is_root() {
+        for name in ["a", "a/b", "a/b/file"] {
+            chown(tmpdir.join(name), Some(AGENT.0), Some(AGENT.1)).expect("given away");
+        }
+    }
+    recorded(&mut suite, run);
+}
+
 #[test]
 fn sockets_and_pid_file_of_the_dead_are_replaced() {
     let (mut suite, run) = crashed();
@@ -166,7 +183,7 @@ fn a_forged_socket_of_a_dead_run_is_not_spoken_to() {
     let lock = nix::fcntl::Flock::lock(journal, nix::fcntl::FlockArg::LockExclusiveNonblock);
     let lock = lock.map_err(|(_, e)| e).expect("locked");
     suite.launch();
-    if colibri_tests::suite::is_root() {
+    if is_root() {
         // Not the monitors' user: colibrid hangs up and takes nothing.
         let row = must("the run to be given up", LONG, || {
             let row = suite.client().call(json!({"cmd": "get-run", "run": run}));

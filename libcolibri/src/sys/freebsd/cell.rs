@@ -101,12 +101,15 @@ fn spec(name: &str, within: Within<'_>) -> io::Result<jail::Spec> {
         Within::Host => {}
         Within::Root(path) => spec.path = path.to_owned(),
         Within::Jail(parent) => {
-            let jid = jail::find(parent)?.ok_or(Errno::ENOENT)?;
             spec.name = format!("{parent}.{name}");
-            spec.path = jail::path_of(jid)?;
+            spec.path = jail_root(parent)?;
         }
     }
     Ok(spec)
+}
+
+pub(in crate::sys) fn jail_root(name: &str) -> io::Result<PathBuf> {
+    jail::path_of(jail::find(name)?.ok_or(Errno::ENOENT)?)
 }
 
 pub(in crate::sys) fn jail_is_dying(jid: i32) -> io::Result<bool> {

@@ -9,7 +9,7 @@ mod rctl;
 mod table;
 mod tree;
 
-pub(super) use cell::{jail_is_dying, jail_is_empty, kill_strangers, Cell, ChildEvents};
+pub(super) use cell::{jail_is_dying, jail_is_empty, jail_root, kill_strangers, Cell, ChildEvents};
 pub(super) use process::{
     become_reaper, boot_id, die_with_parent, no_new_privs, not_traceable, process_start, set_title,
     thread_count, to_rlim, ProcessHandle,

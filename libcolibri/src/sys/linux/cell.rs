@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{mount, MsFlags};
@@ -109,6 +109,10 @@ fn keep_one(dir: &Path, own: &str) -> io::Result<()> {
 
 pub(in crate::sys) fn jail_is_empty(_jid: i32) -> io::Result<bool> {
     Ok(true)
+}
+
+pub(in crate::sys) fn jail_root(_name: &str) -> io::Result<PathBuf> {
+    Err(Errno::ENOENT.into())
 }
 
 pub(in crate::sys) fn jail_is_dying(_jid: i32) -> io::Result<bool> {

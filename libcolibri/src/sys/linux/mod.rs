@@ -7,7 +7,8 @@ mod process;
 mod tree;
 
 pub(super) use cell::{
-    accounting, forget_limits, jail_is_dying, jail_is_empty, kill_strangers, Cell, ChildEvents,
+    accounting, forget_limits, jail_is_dying, jail_is_empty, jail_root, kill_strangers, Cell,
+    ChildEvents,
 };
 pub(super) use process::{
     become_reaper, boot_id, die_with_parent, no_new_privs, not_traceable, process_start, set_title,
