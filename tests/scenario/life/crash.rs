@@ -6,6 +6,7 @@ use colibri_tests::steps::Steps;
 use colibri_tests::suite::{is_root, Scratch, Setup, Suite, AGENT};
 use colibri_tests::tail::{log_until_ended, of};
 use colibri_tests::wait::{must, LONG};
+use libcolibri::sys::process_start;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -13,7 +14,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::chown;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 /// A suite with a run that works, of which nothing but files is left.
 fn crashed() -> (Suite, u64) {
@@ -63,14 +64,40 @@ fn only(dir: &Path) -> PathBuf {
     files.remove(0)
 }
 
-/// The note says that the run is of another boot, and that its monitor is `pid`.
-fn of_another_boot(suite: &Suite, pid: u32) {
-    let note = only(&suite.dir().join("run/spawnd"));
-    let text = fs::read_to_string(&note).expect("the note");
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    lines[0] = "boot 00000000-0000-0000-0000-000000000000".into();
-    lines[1] = format!("monitor {pid} 1");
-    fs::write(&note, lines.join("\n") + "\n").expect("written");
+/// A process that has the number of the dead monitor, so the note says, and nothing to do with us.
+struct Innocent {
+    child: Child,
+    pid: i32,
+    start: u64,
+}
+
+impl Innocent {
+    fn new() -> Innocent {
+        let child = Command::new("sleep").arg("300").spawn().expect("sleep");
+        let pid = i32::try_from(child.id()).expect("fits");
+        let start = process_start(pid).expect("its start");
+        Innocent { child, pid, start }
+    }
+
+    /// Writes into the note that the run's monitor is this one, which started then; of another
+    /// boot when one is given.
+    fn is_noted(&self, suite: &Suite, start: u64, boot: Option<&str>) {
+        let note = only(&suite.dir().join("run/spawnd"));
+        let text = fs::read_to_string(&note).expect("the note");
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        if let Some(boot) = boot {
+            lines[0] = format!("boot {boot}");
+        }
+        lines[1] = format!("monitor {} {start}", self.pid);
+        fs::write(&note, lines.join("\n") + "\n").expect("written");
+    }
+
+    #[track_caller]
+    fn is_spared(mut self) {
+        assert!(alive(self.pid), "an innocent process was killed");
+        self.child.kill().expect("killed");
+        self.child.wait().expect("reaped");
+    }
 }
 
 /// The next suite records an outcome and leaves nothing.
@@ -98,14 +125,21 @@ fn recorded(suite: &mut Suite, run: u64) {
 #[test]
 fn runs_of_an_earlier_boot_are_over_and_their_numbers_are_somebody_else() {
     let (mut suite, run) = crashed();
-    // Who has the monitor's number now has nothing to do with us.
-    let mut innocent = Command::new("sleep").arg("300").spawn().expect("sleep");
-    of_another_boot(&suite, innocent.id());
+    let innocent = Innocent::new();
+    // Started as long after the boot as the monitor was: only the boot tells them apart.
+    let boot = "00000000-0000-0000-0000-000000000000";
+    innocent.is_noted(&suite, innocent.start, Some(boot));
     recorded(&mut suite, run);
-    let pid = i32::try_from(innocent.id()).expect("fits");
-    assert!(alive(pid), "an innocent process was killed");
-    innocent.kill().expect("killed");
-    innocent.wait().expect("reaped");
+    innocent.is_spared();
+}
+
+#[test]
+fn a_number_of_a_dead_monitor_that_is_somebody_else_s_now_is_not_killed() {
+    let (mut suite, run) = crashed();
+    let innocent = Innocent::new();
+    innocent.is_noted(&suite, innocent.start - 1, None);
+    recorded(&mut suite, run);
+    innocent.is_spared();
 }
 
 #[test]
