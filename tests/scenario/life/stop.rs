@@ -84,6 +84,11 @@ fn a_session_of_its_own() {
 }
 
 #[test]
+fn a_grandchild_that_holds_the_pipes_of_a_stopped_one() {
+    stopped(&["share-pipe"], 1);
+}
+
+#[test]
 fn a_fork_storm() {
     stopped(&["fork-storm", "8"], 100);
 }

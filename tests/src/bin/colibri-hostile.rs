@@ -14,6 +14,7 @@
 //! | `zombies N` | leaves N children that have exited, and waits |
 //! | `close N` | closes stdout, waits for the end of stdin, exits with N |
 //! | `hold-pipe` | exits while a grandchild keeps stdout and stderr open |
+//! | `share-pipe` | leaves such a grandchild, and waits |
 //! | `big-line N`, `flood N` | one line of N bytes / N lines as fast as they go, then settles |
 //! | `garbage` | bytes that are no events, then settles |
 //! | `cut N` | N bytes without a line feed, then exits |
@@ -50,7 +51,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const LIFE: u64 = 300;
 
 /// Words that are WHAT; everything else on the command line belongs to Pi.
-const WORDS: [&str; 19] = [
+const WORDS: [&str; 20] = [
     "sleep",
     "ignore-term",
     "stopped",
@@ -61,6 +62,7 @@ const WORDS: [&str; 19] = [
     "zombies",
     "close",
     "hold-pipe",
+    "share-pipe",
     "big-line",
     "flood",
     "garbage",
@@ -107,6 +109,7 @@ fn agent(what: &str, value: Option<&String>, json_mode: bool) -> io::Result<u8> 
         // The middle process is gone at once, so the grandchild is nobody's child.
         "double-fork" => spawn("middle", 0, false)?,
         "setsid" => spawn("session", 0, false)?,
+        "share-pipe" => spawn("middle", 0, true)?,
         "leave" => {
             spawn("middle", 0, false)?;
             settle(&mut out)?;
