@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use libcolibri::chan::{self, Chan, ChanError};
 use libcolibri::error::{reason, Context, Fatal, Result};
+use libcolibri::journal;
 use libcolibri::msg::{FromSpawnd, Kill, Proven, Refusal, RunKey, ToSpawnd};
 use libcolibri::sandbox::{self, policy, Confined};
 use libcolibri::state::Container;
@@ -308,7 +309,7 @@ impl Spawnd {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 return Err((Refusal::Again, 0));
             }
-            other => other.map_err(system)?,
+            other => other.map_err(|e| (Refusal::Journal, errno_of(&e)))?,
         };
         let started = launch::start(Order {
             key,
@@ -336,8 +337,8 @@ impl Spawnd {
         Ok((pid, theirs))
     }
 
-    /// The empty journal, locked. That there is none, or one that nobody has begun, is what makes
-    /// an attempt start only once.
+    /// The journal, locked and with room to begin. That there is none, or one that nobody has begun,
+    /// is what makes an attempt start only once.
     fn make_journal(&self, path: &Path) -> io::Result<OwnedFd> {
         let mut open = File::options();
         open.read(true).write(true).mode(0o640);
@@ -347,7 +348,7 @@ impl Spawnd {
         };
         let ready = self.give_to_colibrid(&file).and_then(|()| {
             match sys::flock_exclusive_nb(file.as_fd())? {
-                true => Ok(()),
+                true => journal::prepare(&file),
                 false => Err(io::ErrorKind::WouldBlock.into()),
             }
         });
@@ -514,10 +515,10 @@ impl Spawnd {
 }
 
 /// The journal of an attempt whose spawnd was killed before it could fork the launcher, locked:
-/// nothing is in it, and nobody holds it.
+/// it has not begun, and nobody holds it.
 fn not_begun(open: &OpenOptions, path: &Path) -> io::Result<File> {
     let file = open.open(path)?;
-    match sys::flock_exclusive_nb(file.as_fd())? && file.metadata()?.len() == 0 {
+    match sys::flock_exclusive_nb(file.as_fd())? && !journal::has_begun(&file)? {
         true => Ok(file),
         false => Err(io::ErrorKind::AlreadyExists.into()),
     }

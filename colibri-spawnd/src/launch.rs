@@ -108,7 +108,7 @@ pub struct Order<'a> {
     pub program: BorrowedFd<'a>,
     /// The monitor's end of its channel to colibrid.
     pub channel: OwnedFd,
-    /// The empty, locked journal.
+    /// The locked journal, which has not begun.
     pub journal: OwnedFd,
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use libcolibri::chan::{Chan, ChanError};
 use libcolibri::error::{cannot, reason, Context, Result};
-use libcolibri::journal::Reader;
+use libcolibri::journal::{self, Reader};
 use libcolibri::msg::{FromMonitor, RunKey, ToMonitor};
 use libcolibri::record::Record;
 use libcolibri::state::State;
@@ -294,12 +294,10 @@ impl Engine {
             // The lock is the monitor's life: it is gone with the last holder.
             let alive = sys::lock_is_held(journal.as_fd());
             if !alive.map_err(|e| cannot("look at the lock of", &path, &e))? {
-                let size = journal
-                    .metadata()
-                    .map_err(|e| cannot("look at", &path, &e))?;
-                return Ok(match size.len() {
-                    0 => Found::NeverStarted,
-                    _ => Found::Dead,
+                let begun = journal::has_begun(&journal);
+                return Ok(match begun.map_err(|e| cannot("look at", &path, &e))? {
+                    false => Found::NeverStarted,
+                    true => Found::Dead,
                 });
             }
             match UnixStream::connect(&socket).and_then(|s| s.set_nonblocking(true).map(|()| s)) {

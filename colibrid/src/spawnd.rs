@@ -180,9 +180,14 @@ fn refusal(why: Refusal, errno: i32) -> Option<String> {
         Refusal::Profile => "not started: colibri-spawnd has no such profile".into(),
         Refusal::Again => return None,
         Refusal::Full => "not started: colibri-spawnd holds too many runs".into(),
-        Refusal::System => {
-            let e = std::io::Error::from_raw_os_error(errno);
-            format!("not started: {}", libcolibri::error::reason(&e))
+        Refusal::System => format!("not started: {}", errno_reason(errno)),
+        Refusal::Journal => {
+            let why = errno_reason(errno);
+            format!("not started: cannot write the journal: {why}")
         }
     })
+}
+
+fn errno_reason(errno: i32) -> String {
+    libcolibri::error::reason(&std::io::Error::from_raw_os_error(errno))
 }

@@ -73,16 +73,33 @@ pub struct Journal {
     buf: Vec<u8>,
 }
 
-/// Begins a journal in an empty file. From here on something of the attempt may have been started;
-/// before, nothing was.
+/// Takes room on the disk for the beginning of a journal: all of [`MAGIC`] but its last byte, which
+/// says nothing yet.
 ///
 /// # Errors
-/// When the file is not empty or cannot be written.
+/// When the file cannot be written (disk full).
+pub fn prepare(file: &File) -> io::Result<()> {
+    file.write_all_at(&MAGIC[..MAGIC.len() - 1], 0)
+}
+
+/// Begins a journal in an empty or [prepared](prepare) file. From here on something of the attempt
+/// may have been started; before, nothing was.
+///
+/// # Errors
+/// When it has begun already or cannot be written.
 pub fn begin(file: &File) -> io::Result<()> {
-    if file.metadata()?.len() != 0 {
+    if has_begun(file)? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     file.write_all_at(MAGIC, 0)
+}
+
+/// Whether something of the attempt may have been started: see [`begin`].
+///
+/// # Errors
+/// When the system does not say.
+pub fn has_begun(file: &File) -> io::Result<bool> {
+    Ok(file.metadata()?.len() >= MAGIC.len() as u64)
 }
 
 impl Journal {

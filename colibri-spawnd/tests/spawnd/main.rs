@@ -133,7 +133,7 @@ fn starts_once() {
     let other = RunKey { run: 7, attempt: 9 };
     assert_eq!(
         refused(&mut s, other, 0),
-        (Refusal::System, nix::libc::ENOENT)
+        (Refusal::Journal, nix::libc::ENOENT)
     );
     fs::rename(s.path("state/x"), s.path("state/runs")).unwrap();
     let mut run = s.run(other, 0);

@@ -133,6 +133,7 @@ impl Wire for FromSpawnd {
                     Refusal::Again => 1,
                     Refusal::System => 2,
                     Refusal::Full => 3,
+                    Refusal::Journal => 4,
                 });
                 w.i32(*errno);
             }
@@ -182,6 +183,7 @@ impl Wire for FromSpawnd {
                     1 => Refusal::Again,
                     2 => Refusal::System,
                     3 => Refusal::Full,
+                    4 => Refusal::Journal,
                     _ => return Err(WireError::Value("why")),
                 },
                 errno: r.i32()?,
@@ -399,7 +401,7 @@ mod tests {
         round_trip(FromSpawnd::Hostd { errno: 0 });
         round_trip(FromSpawnd::Refused {
             key: KEY,
-            why: Refusal::System,
+            why: Refusal::Journal,
             errno: 13,
         });
         round_trip(FromSpawnd::Released {

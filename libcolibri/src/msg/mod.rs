@@ -124,6 +124,8 @@ pub enum Refusal {
     Again,
     /// The system refused a step (errno beside it).
     System,
+    /// The journal cannot be made or written (errno beside it).
+    Journal,
     /// Too many runs at once.
     Full,
 }

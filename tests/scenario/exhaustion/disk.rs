@@ -260,6 +260,35 @@ fn a_suite_that_is_killed_on_a_full_disk_comes_back_and_supervises() {
     assert_eq!(steps.started(), 1);
 }
 
+/// The database has room, the journals have none.
+#[test]
+fn a_run_whose_journal_has_no_room_is_not_started_and_says_why() {
+    if !is_root() {
+        return skip("only root may mount");
+    }
+    let (mut suite, mut steps, disk) = small_at("state/runs");
+    let mut client = suite.client();
+    client.subscribe(None);
+    let living = client.spawn_agent("steps", "go");
+    client.wait_state(living, "working");
+    disk.fill();
+    let run = client.spawn_agent("short", "settle exit 0");
+    let ended = client.wait_ended(run);
+    assert_eq!(ended["state"], "error", "{ended}");
+    let why = "not started: cannot write the journal: no space left on device";
+    assert_eq!(ended["reason"], why, "{ended}");
+    disk.free();
+    let run = client.spawn_agent("short", "settle exit 0");
+    assert_eq!(client.wait_ended(run)["state"], "done");
+    // Whoever had room before goes on.
+    steps.tools(3);
+    steps.settle();
+    steps.exit(0);
+    let log = log_until_ended(&mut suite.client(), living);
+    once(&log, living, steps.used());
+    assert_eq!(suite.stop().code(), Some(0), "{}", suite.log());
+}
+
 fn task(client: &mut Client, task: &Value) -> Value {
     client.call(json!({"cmd": "get-task", "task_id": task}))
 }

@@ -82,6 +82,13 @@ fn a_journal_that_colibrid_may_read_already() {
 }
 
 #[test]
+fn a_journal_that_has_its_room_but_not_begun() {
+    let (mut suite, steps, run, journal) = accepted();
+    leave(&suite, &journal, &MAGIC[..MAGIC.len() - 1], true);
+    runs_once(&mut suite, steps, run);
+}
+
+#[test]
 fn what_may_have_begun_is_not_begun_again() {
     let (mut suite, steps, run, journal) = accepted();
     leave(&suite, &journal, MAGIC, true);
