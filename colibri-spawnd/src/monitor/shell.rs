@@ -44,6 +44,8 @@ const CHUNK: usize = 64 * 1024;
 const READS: usize = 16;
 /// Commands of colibrid before the others have their turn.
 const COMMANDS: usize = 64;
+/// Commands that a colibrid which is gone may have left behind: more than a socket holds.
+const LAST_WORDS: usize = 16 * 1024;
 /// Shortest time between two activity messages, milliseconds.
 const ACTIVITY_MS: u64 = 1000;
 /// How long colibrid may take to read the end, milliseconds; it can read the journal, too.
@@ -367,20 +369,33 @@ impl Shell {
     /// Takes in what colibrid has sent.
     fn hear(&mut self) {
         for _ in 0..COMMANDS {
-            if self.core.ledger.is_full() {
+            // Of its first word, where it is, nothing is recorded.
+            let resumed = self.link.as_ref().is_some_and(Link::is_resumed);
+            if resumed && self.core.ledger.is_full() {
                 break;
             }
-            let Some(link) = &mut self.link else {
+            if !self.hear_one() {
                 return;
-            };
-            match link.recv(self.core.ledger.last_seq()) {
-                Ok(None) => return,
-                Ok(Some(ToMonitor::Resume { .. })) => self.core.feed(Event::Linked),
-                Ok(Some(command)) => self.core.feed(Event::Command(command)),
-                Err(e) => return self.unlink(&e),
             }
         }
         self.ready.link = true;
+    }
+
+    /// Takes in one message; `false` when there is none.
+    fn hear_one(&mut self) -> bool {
+        let Some(link) = &mut self.link else {
+            return false;
+        };
+        match link.recv(self.core.ledger.last_seq()) {
+            Ok(None) => return false,
+            Ok(Some(ToMonitor::Resume { .. })) => self.core.feed(Event::Linked),
+            Ok(Some(command)) => self.core.feed(Event::Command(command)),
+            Err(e) => {
+                self.unlink(&e);
+                return false;
+            }
+        }
+        true
     }
 
     fn unlink(&mut self, e: &ChanError) {
@@ -417,9 +432,11 @@ impl Shell {
             Ok(peer) => return warn!("refused a connection of uid {}", peer.uid),
             Err(e) => return warn!("cannot learn who connected: {}", reason(&e)),
         }
-        // The old one may be gone without our having looked.
-        self.hear();
+        // The old one may be gone, which shows behind the last that it has said. That much is taken
+        // in even when the journal has no room.
+        let last_words = (0..LAST_WORDS).all(|_| self.hear_one());
         if self.link.is_some() {
+            self.ready.link |= last_words;
             return warn!("refused a second connection");
         }
         self.connect(stream);

@@ -60,7 +60,7 @@ pub fn one_connection() {
 }
 
 /// The other end closes without a word.
-fn assert_closed(mut stream: &std::os::unix::net::UnixStream) {
+pub fn assert_closed(mut stream: &std::os::unix::net::UnixStream) {
     use std::io::Read;
     use std::os::fd::AsFd;
     rig::readable(stream.as_fd());

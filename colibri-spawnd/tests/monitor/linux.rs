@@ -3,9 +3,13 @@
 use super::*;
 use nix::mount::{mount, MsFlags};
 use nix::sched::{unshare, CloneFlags};
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
-pub fn disk_full() {
+/// A small file system that only this process and its children see.
+fn small_disk() -> PathBuf {
     unshare(CloneFlags::CLONE_NEWNS).expect("mount namespace");
     let none: Option<&str> = None;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -14,7 +18,19 @@ pub fn disk_full() {
     std::fs::create_dir_all(&dir).expect("directory");
     let small = Some("size=1m");
     mount(Some("tmpfs"), &dir, Some("tmpfs"), MsFlags::empty(), small).expect("tmpfs");
+    dir
+}
 
+/// Fills it; removing the file makes room again.
+fn fill(dir: &Path) -> PathBuf {
+    let filler = dir.join("filler");
+    let mut file = File::create(&filler).expect("filler");
+    while file.write_all(&[0; 4096]).is_ok() {}
+    filler
+}
+
+pub fn disk_full() {
+    let dir = small_disk();
     let script = agent(
         "want prompt; ok c1 prompt; work
          i=0; while [ $i -lt 3000 ]; do
@@ -30,9 +46,7 @@ pub fn disk_full() {
     });
     rig.resume(0);
     rig.until(|r| is_state(r, State::Idle));
-    let filler = dir.join("filler");
-    let mut file = std::fs::File::create(&filler).expect("filler");
-    while file.write_all(&[0; 4096]).is_ok() {}
+    let filler = fill(&dir);
     // Some of it still goes into the journal's last page.
     rig.prompt(1, "go");
     // The agent goes on although nothing can be recorded: the stream is read to its end.
@@ -43,7 +57,6 @@ pub fn disk_full() {
             _ => {}
         }
     }
-    drop(file);
     std::fs::remove_file(&filler).expect("remove");
     rig.until(|r| is_state(r, State::Done));
     rig.send(&ToMonitor::Stop);
@@ -65,6 +78,47 @@ pub fn disk_full() {
         }
     }
     assert!(dropped > 0 && tools + dropped >= 3000, "{tools}, {dropped}");
+}
+
+/// More commands than are taken in while nothing can be recorded, and more than in one turn.
+const MANY: u64 = 2000;
+
+pub fn full_and_left() {
+    let dir = small_disk();
+    let script = agent("cat");
+    let mut rig = Rig::start(&Spec {
+        script: &script,
+        dir: Some(dir.clone()),
+        ..SPEC
+    });
+    rig.resume(0);
+    rig.until(|r| is_state(r, State::Idle));
+    let filler = fill(&dir);
+    let mut bytes = Vec::new();
+    for token in 1..=MANY {
+        libcolibri::wire::encode(&ToMonitor::Abort { token }, &mut bytes);
+    }
+    let chan = rig.chan.as_mut().expect("connected");
+    // In one piece, so that the end of it is not with us any more.
+    chan.source().write_all(&bytes).expect("sent");
+    // Whether this colibrid is gone shows behind all that it has said: now that waits for the disk.
+    let second = UnixStream::connect(&rig.socket).expect("connect");
+    channel::assert_closed(&second);
+    rig.chan = None;
+    rig.reconnect();
+    // The next one is let in and is told what the journal has.
+    let seq = rig.resume(0);
+    for n in 1..=seq {
+        assert_eq!(rig.entry().seq, n);
+    }
+    std::fs::remove_file(&filler).expect("remove");
+    assert_eq!(rig.did(MANY), "there is nothing to abort");
+    rig.send(&ToMonitor::Stop);
+    rig.ended();
+    rig.gone();
+    let did = |e: &libcolibri::record::Entry| matches!(e.record, Record::Did { .. });
+    let count = rig.read_journal().into_iter().filter(did).count();
+    assert_eq!(count as u64, MANY);
 }
 
 /// How often a process has given up the processor to wait.

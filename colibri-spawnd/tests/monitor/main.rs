@@ -511,5 +511,10 @@ const SYSTEM: &[Case] = &[
         linux::disk_full,
     )
     .as_root(),
+    case(
+        "a colibrid that dies while the disk is full has a successor",
+        linux::full_and_left,
+    )
+    .as_root(),
     case("a run at rest wakes nobody", linux::at_rest),
 ];
