@@ -15,8 +15,8 @@ use crate::table::Table;
 /// A run that may be there: its monitor and, where the launcher came that far, its note.
 type Trace = (Option<Monitor>, Option<Note>);
 
-/// One [`FromSpawnd::Found`] for each run that is remembered, or has a note or a socket, in the
-/// order of their numbers.
+/// One [`FromSpawnd::Found`] for each run that is remembered, or has a note, a socket or a TMPDIR,
+/// in the order of their numbers.
 #[must_use]
 pub fn survey(table: &Table, known: &HashMap<RunKey, Monitor>) -> Vec<FromSpawnd> {
     let traces = traces(table, known);
@@ -50,7 +50,9 @@ fn traces(table: &Table, known: &HashMap<RunKey, Monitor>) -> BTreeMap<RunKey, T
         known.iter().map(|(k, m)| (*k, (Some(*m), None))).collect();
     let notes = table.paths.notes();
     let stems = names(&notes, "").chain(names(&table.paths.run_sockets(), ".sock"));
-    for key in stems {
+    // What has no journal here is no run of ours, whatever its name.
+    let ours = |key: &RunKey| table.journal(&key.stem()).exists();
+    for key in stems.chain(names(&table.paths.tmp_dir, "").filter(ours)) {
         all.entry(key).or_default();
     }
     for (key, (monitor, note)) in &mut all {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use libcolibri::info;
 use libcolibri::msg::{RunKey, ToSpawnd};
 use libcolibri::state::State;
 use mio::Token;
@@ -14,6 +15,7 @@ use serde_json::{json, Value};
 use crate::answers::Promise;
 use crate::attempt::Stage;
 use crate::engine::{Engine, Out};
+use crate::runs::NO_PROFILE;
 
 /// What spawnd found of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct Finding {
 /// An audit under way.
 #[derive(Default)]
 pub struct Audit {
+    /// It is the first one: what is left over goes.
+    cleans: bool,
     /// Who waits for it.
     waiting: Vec<(Token, Option<Value>)>,
     found: BTreeMap<RunKey, Sight>,
@@ -85,7 +89,7 @@ pub fn compare(board: &[Belief], found: &BTreeMap<RunKey, Sight>) -> Vec<Finding
             };
             say(*key, "alive", message);
         } else {
-            let message = "it has ended, but its note or its socket was left".into();
+            let message = "it has ended, but its note, its socket or its TMPDIR was left".into();
             say(*key, "left-over", message);
         }
     }
@@ -147,6 +151,16 @@ impl Engine {
         }
     }
 
+    /// Looks for what a suite that was killed has left of runs that are over, and has it removed:
+    /// nobody else would ask for that again.
+    pub(crate) fn clean_up(&mut self) {
+        self.audit = Some(Audit {
+            cleans: true,
+            ..Audit::default()
+        });
+        self.survey();
+    }
+
     fn survey(&mut self) {
         let token = self.last_command;
         self.out.push_back(Out::Spawnd(ToSpawnd::Survey { token }));
@@ -179,6 +193,13 @@ impl Engine {
             Some(before) => findings.retain(|f| before.contains(&(f.key, f.code))),
         }
         let waiting = std::mem::take(&mut audit.waiting);
+        let left = |f: &&Finding| audit.cleans && f.code == "left-over";
+        for f in findings.iter().filter(left) {
+            info!("removing what was left of {}", f.key.stem());
+            let (key, profile) = (f.key, NO_PROFILE);
+            self.out
+                .push_back(Out::Spawnd(ToSpawnd::Release { key, profile }));
+        }
         self.audit = None;
         let report = report(&board, &found, &findings);
         for (client, id) in waiting {

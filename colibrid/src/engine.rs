@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use libcolibri::chan::ChanError;
 use libcolibri::config::Config;
-use libcolibri::error::{reason, Context, Fatal, Result, EX_CONFIG, EX_OK};
+use libcolibri::error::{cannot, reason, Context, Fatal, Result, EX_CONFIG, EX_OK};
 use libcolibri::msg::{RunKey, ToMonitor, ToSpawnd};
 use libcolibri::sandbox::{self, policy, Confined};
 use libcolibri::signals::Signals;
@@ -202,6 +202,7 @@ impl Engine {
         };
         engine.register()?;
         engine.adopt()?;
+        engine.find_expired()?;
         // That may have taken a while, which is not the others' fault.
         engine.ready_until = Instant::now() + READY_PATIENCE;
         let refit = engine.load_agents().and_then(|()| engine.refit_tasks());
@@ -344,6 +345,7 @@ impl Engine {
             return Ok(());
         }
         self.ready = true;
+        self.clean_up();
         let registry = self.poll.registry();
         registry
             .register(self.clients.listener(), LISTENER, Interest::READABLE)
@@ -491,6 +493,24 @@ impl Engine {
             }
         }
         self.out = held;
+        Ok(())
+    }
+
+    /// Finds the journals that a suite which was killed between the two had forgotten and not removed.
+    fn find_expired(&mut self) -> Result<()> {
+        let dir = self.config.paths.journals();
+        let entries = std::fs::read_dir(&dir).map_err(|e| cannot("list", &dir, &e))?;
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let stem = name.to_str().and_then(|n| n.strip_suffix(".journal"));
+            let Some(key) = stem.and_then(RunKey::from_stem) else {
+                continue;
+            };
+            let forgotten = self.store.is_forgotten(key);
+            if forgotten.map_err(|e| Fatal::new(format!("cannot read the runs: {e}")))? {
+                self.expired.push(key);
+            }
+        }
         Ok(())
     }
 

@@ -32,7 +32,7 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
 const ASKS_MAX: f64 = 4.0;
 
 /// A profile index that no table has, for runs whose profile the config lost.
-const NO_PROFILE: u32 = u32::MAX;
+pub(crate) const NO_PROFILE: u32 = u32::MAX;
 
 /// A client that waits for what becomes of its command.
 pub struct Waiting {

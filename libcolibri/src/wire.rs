@@ -10,8 +10,8 @@ use std::fmt;
 /// are of one build, and refuse every other.
 ///
 /// History: 1 first version; 2 `Ready` tells whether runs can be limited, `Log`; 3 schedules,
-/// `Survey`.
-pub const VERSION: u8 = 3;
+/// `Survey`; 4 `Release` names the profile and `Adopt` does not, a refusal for the journal.
+pub const VERSION: u8 = 4;
 
 /// Version of what colibrid and a monitor say to each other. Monitors outlive the build that started
 /// them: a colibrid that does not speak their version takes every living run for lost. So a message

@@ -312,6 +312,22 @@ impl Store {
         Ok(gone)
     }
 
+    /// Whether a run was there and was forgotten. One that is newer than all that are known was not:
+    /// the database may be an old copy.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub fn is_forgotten(&self, key: RunKey) -> DbResult<bool> {
+        let mut look = self.db.prepare_cached(
+            "SELECT ?1 <= (SELECT max(run) FROM runs)
+               AND NOT EXISTS (SELECT 1 FROM attempts WHERE run = ?1 AND attempt = ?2)",
+        )?;
+        let forgotten = look.query_row(params![key.run, key.attempt], |r| {
+            r.get::<_, Option<bool>>(0)
+        })?;
+        Ok(forgotten.unwrap_or(false))
+    }
+
     /// All attempts that have not ended.
     ///
     /// # Errors

@@ -204,7 +204,8 @@ pub enum FromSpawnd {
         /// Whether the tree is proven dead.
         proven: Proven,
     },
-    /// Part of the answer to `Survey`: a run that is remembered here, or has a note or a socket.
+    /// Part of the answer to `Survey`: a run that is remembered here, or has a note, a socket or a
+    /// TMPDIR.
     Found {
         /// Which.
         key: RunKey,

@@ -10,6 +10,7 @@ mod explain;
 mod group;
 mod idle;
 mod journal;
+mod left_over;
 mod mute;
 mod power;
 mod start;
