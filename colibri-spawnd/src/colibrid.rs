@@ -32,6 +32,10 @@ use crate::table::Table;
 /// Runs that may be known at once, whatever colibrid thinks.
 const RUNS_MAX: usize = 10_000;
 
+/// Messages taken from colibrid in a turn of the loop: dead children are reaped and releases moved
+/// on between two turns, however much it says.
+const TURN: usize = 64;
+
 /// What a conversation can be in the middle of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -170,7 +174,7 @@ impl Spawnd {
     fn converse(&mut self) -> std::result::Result<std::convert::Infallible, Stop> {
         let mut events = Events::with_capacity(8);
         // Whatever is there before Ready is out of turn.
-        self.hear()?;
+        let _ = self.hear()?;
         self.say(FromSpawnd::Ready {
             generation: self.table.generation,
             profiles: self.table.rows.len() as u32,
@@ -180,13 +184,17 @@ impl Spawnd {
         self.phase = Phase::Running;
         loop {
             self.chan.flush()?;
-            self.hear()?;
+            let more = self.hear()?;
             self.reap()?;
             if log::is_lost() {
                 log::connection().into_iter().for_each(log::replace);
             }
             let deadline = self.advance()?;
-            match self.poll.poll(&mut events, timeout(deadline)) {
+            let wait = match more {
+                true => Some(Duration::ZERO),
+                false => timeout(deadline),
+            };
+            match self.poll.poll(&mut events, wait) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 other => other.or_fatal("wait for events")?,
             }
@@ -197,9 +205,12 @@ impl Spawnd {
         Ok(self.chan.send(&msg)?)
     }
 
-    /// Takes every request that is there.
-    fn hear(&mut self) -> std::result::Result<(), Stop> {
-        while let Some((msg, _)) = self.chan.recv()? {
+    /// Takes the requests that are there, a turn's worth; whether there may be more.
+    fn hear(&mut self) -> std::result::Result<bool, Stop> {
+        for _ in 0..TURN {
+            let Some((msg, _)) = self.chan.recv()? else {
+                return Ok(false);
+            };
             self.check(&msg)?;
             match msg {
                 ToSpawnd::Start { key, profile } => self.start(key, profile)?,
@@ -212,7 +223,7 @@ impl Spawnd {
                 ToSpawnd::Hostd => self.try_hostd()?,
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A connection to syslogd for colibrid, which cannot make one itself any more.

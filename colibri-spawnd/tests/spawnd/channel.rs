@@ -107,6 +107,79 @@ pub fn half_a_request() {
     assert!(fs::read_dir(s.path("state/runs")).unwrap().next().is_none());
 }
 
+/// However much colibrid says at once, what else is due is done in between.
+pub fn flood() {
+    let mut s = Suite::script("exit 0");
+    let (run, attempt) = (1, 1);
+    let key = RunKey { run, attempt };
+    let release = frame_of(ToSpawnd::Release { key, profile: 0 });
+    let survey = frame_of(ToSpawnd::Survey { token: 5 });
+    let all = [release.repeat(200), survey].concat();
+    // In one piece, which every system's socket holds.
+    s.chan().source().write_all(&all).unwrap();
+    // The answer comes with the end of a turn, and the survey is not of the first.
+    let proven = Proven::Empty;
+    assert_eq!(s.recv(), FromSpawnd::Released { key, proven });
+    while s.recv() != (FromSpawnd::Surveyed { token: 5 }) {}
+}
+
+/// Whole messages in their turn about runs that are none, and about one that lives.
+pub fn strangers() {
+    let mut s = Suite::script("cat > /dev/null; sleep 1000");
+    let run = s.run(KEY, 0);
+    s.send(ToSpawnd::Start {
+        key: KEY,
+        profile: 0,
+    });
+    let refused = |key, why| FromSpawnd::Refused { key, why, errno: 0 };
+    assert_eq!(s.recv(), refused(KEY, Refusal::Again));
+    // Numbers of processes are numbers of no runs.
+    let (pid, parent) = (std::process::id(), std::os::unix::process::parent_id());
+    for n in [0, 1, u64::from(pid), u64::from(parent), u64::MAX] {
+        let key = RunKey { run: n, attempt: n };
+        s.send(ToSpawnd::Adopt { key });
+        for how in [Kill::Term, Kill::Kill] {
+            s.send(ToSpawnd::Signal { key, kill: how });
+            assert_eq!(s.recv(), FromSpawnd::Signalled { key, count: 0 });
+        }
+    }
+    assert!(libcolibri::sys::process_start(run.monitor).is_ok());
+    drop(run);
+    s.release(KEY);
+}
+
+/// As many runs as may be known at once: here of dead monitors, so that they cost nothing.
+pub fn too_many() {
+    const RUNS_MAX: u64 = 10_000;
+    let mut s = Suite::script("exit 0");
+    let note = "boot 0-0\nmonitor 1 1\nowner 1 1\nprofile 0\ncontainer 0\n";
+    for n in 1..=RUNS_MAX {
+        let key = RunKey { run: n, attempt: n };
+        fs::write(s.path("run/spawnd").join(key.stem()), note).unwrap();
+        s.send(ToSpawnd::Adopt { key });
+        // So that the channel does not hold much more than its socket does.
+        s.send(ToSpawnd::Signal {
+            key,
+            kill: Kill::Term,
+        });
+        assert_eq!(s.recv(), FromSpawnd::Signalled { key, count: 0 });
+    }
+    let key = RunKey { run: 0, attempt: 0 };
+    s.send(ToSpawnd::Start { key, profile: 0 });
+    let why = Refusal::Full;
+    assert_eq!(s.recv(), FromSpawnd::Refused { key, why, errno: 0 });
+    assert!(!s.path("state/runs/0-0.journal").exists());
+    // One less, and there is room.
+    let first = RunKey { run: 1, attempt: 1 };
+    s.send(ToSpawnd::Release {
+        key: first,
+        profile: 0,
+    });
+    let proven = Proven::Empty;
+    assert_eq!(s.recv(), FromSpawnd::Released { key: first, proven });
+    s.run(key, 0).ended();
+}
+
 pub fn stray_descriptor() {
     for count in [1, 2, 3, 253] {
         let (s, pid, ours) = ready();
