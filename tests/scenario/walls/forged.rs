@@ -4,13 +4,16 @@
 //! Only a process of the monitors' user is listened to at all, so the forger has to be one: these
 //! tests need a suite whose users are not separated.
 
-use colibri_tests::procs::users_of;
+use colibri_tests::agents::hostile;
+use colibri_tests::daemon::Parts;
+use colibri_tests::procs::{held, users_of};
 use colibri_tests::skip::skip;
 use colibri_tests::steps::Steps;
 use colibri_tests::suite::{is_root, Scratch, Setup, Suite};
 use colibri_tests::wait::{must, LONG};
 use libcolibri::msg::{FromMonitor, Kill, RunKey, ToMonitor};
-use libcolibri::record::{Command, Entry, Record};
+use libcolibri::record::{Command, Ended, Entry, Mode, Proof, Record};
+use libcolibri::state::{Container, Exit, Phase, State, Usage};
 use libcolibri::wire;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{kill, Signal};
@@ -101,6 +104,10 @@ fn lies(key: RunKey, seq: u64) -> Vec<Lie> {
             ..lie("descriptors", hello(key), "unexpected descriptor: dropped")
         });
     }
+    all.push(Lie {
+        why: None,
+        ..lie("the largest numbers", largest(key, seq), "")
+    });
     let mut half = [hello(key), frame(&straggling)].concat();
     half.pop();
     all.push(lie("half a frame and the end", half, "the peer is gone"));
@@ -118,6 +125,57 @@ fn lies(key: RunKey, seq: u64) -> Vec<Lie> {
     }
     all
 }
+
+/// Every number as large as it can be, in a stream that is otherwise in order.
+fn largest(key: RunKey, seq: u64) -> Vec<u8> {
+    let max = u64::MAX;
+    let records = [
+        Record::Opened {
+            run: max,
+            attempt: max,
+            monitor: u32::MAX,
+            container: Container::Jail,
+            mode: Mode::Rpc,
+        },
+        Record::Launched { pid: u32::MAX },
+        Record::State {
+            state: State::Working,
+            phase: Phase::Retrying,
+            reason: String::new(),
+            until_ms: max,
+        },
+        // Twice: whoever adds them up has too much.
+        Record::Usage(MOST),
+        Record::Usage(MOST),
+        Record::ToolEnd {
+            id: String::new(),
+            name: String::new(),
+            failed: true,
+            duration_ms: max,
+        },
+        Record::Dropped { records: max },
+        Record::Exited(Exit::Code(i32::MIN)),
+    ];
+    let mut said = frame(&FromMonitor::Hello { key, last_seq: max });
+    for (next, record) in (seq + 1..).zip(records) {
+        said.extend(entry(next, record));
+    }
+    said.extend(frame(&FromMonitor::Activity {
+        at_ms: max,
+        lines: max,
+        bytes: max,
+    }));
+    said
+}
+
+const MOST: Usage = Usage {
+    messages: u64::MAX,
+    input: u64::MAX,
+    output: u64::MAX,
+    cache_read: u64::MAX,
+    cache_write: u64::MAX,
+    cost_nano_usd: u64::MAX,
+};
 
 /// The record that colibrid wants the next after, as it says first of all.
 fn resume(conn: &mut UnixStream) -> u64 {
@@ -240,7 +298,9 @@ impl Forged {
         let status = client.call(json!({"cmd": "status"}));
         assert_eq!(status["pid"], pid, "{what}: the suite was started anew");
         let log = self.suite.log();
-        assert!(!log.contains("panicked"), "{what}: {log}");
+        for word in ["panicked", "cannot store"] {
+            assert!(!log.contains(word), "{what}: {log}");
+        }
         assert_eq!(self.steps.started(), 1);
     }
 }
@@ -260,4 +320,59 @@ fn a_forged_monitor_harms_nobody() {
         }
         forged.harms_nobody(lie.what);
     }
+}
+
+/// The agent lives, its monitor is held still, and in its name somebody says that all is over.
+#[test]
+fn a_false_end_is_none_before_the_agent_is_proven_dead() {
+    if is_root() {
+        return skip("as an ordinary user only, where the monitors' user is ours");
+    }
+    let scratch = Scratch::new();
+    let (profile, traces) = hostile(&scratch, "bad", "rpc", &["double-fork"]);
+    let setup = Setup {
+        profiles: vec![profile],
+        ..Setup::default()
+    };
+    let mut suite = Suite::start_in(scratch, setup);
+    let mut client = suite.client();
+    client.subscribe(None);
+    let run = client.spawn_agent("bad", "go");
+    let started = client.wait_event(run, "its monitor", |e| e["kind"] == "started");
+    client.wait_state(run, "working");
+    must("the tree", LONG, || (traces.started() == 1).then_some(()));
+    let monitor = started["monitor"].as_i64().expect("a monitor");
+    let attempt = started["attempt"].as_u64().expect("an attempt");
+    for pid in Parts::below(suite.pid()).expect("three daemons").all() {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    suite.wait_end();
+    let monitor = Pid::from_raw(i32::try_from(monitor).expect("fits"));
+    kill(monitor, Signal::SIGSTOP).expect("held still");
+    let path = only(&suite.dir().join("run/runs"));
+    fs::remove_file(&path).expect("removed");
+    let listener = UnixListener::bind(&path).expect("bound");
+    suite.launch();
+    let (mut conn, _) = listener.accept().expect("colibrid connects");
+    let seq = resume(&mut conn);
+    let ended = Record::Ended(Ended {
+        exit: Exit::Code(0),
+        asked: false,
+        state: State::Done,
+        reason: String::new(),
+        proof: Proof::Kernel,
+        stderr: String::new(),
+        lines: u64::MAX,
+        bytes: u64::MAX,
+        malformed: u64::MAX,
+    });
+    let mut client = suite.client();
+    client.subscribe(None);
+    assert!(held(&traces.lock), "the agent is gone too early");
+    let said = [hello(RunKey { run, attempt }), entry(seq + 1, ended)].concat();
+    conn.write_all(&said).expect("said");
+    client.wait_ended(run);
+    assert!(!held(&traces.lock), "it was said to have ended and lives");
+    let log = suite.log();
+    assert!(!log.contains("cannot store"), "{log}");
 }
