@@ -157,7 +157,8 @@ pub fn last_word(tag: &str, fatal: &Fatal) -> i32 {
     crate::error!("{fatal}");
     if !is_to_stderr() {
         // Its reader may be gone.
-        let _ = writeln!(io::stderr(), "{tag}: {fatal}");
+        let line = format!("{tag}: {fatal}\n");
+        let _ = io::stderr().write_all(line.as_bytes());
     }
     fatal.code
 }
@@ -221,7 +222,9 @@ pub fn line(level: Level, args: fmt::Arguments<'_>) {
     match &mut state.sink {
         // The result is dropped on purpose: there is nobody left to tell.
         Sink::Stderr => {
-            let _ = writeln!(io::stderr(), "{}: {}{text}", state.tag, word(level));
+            // In one piece: several processes may write there.
+            let line = format!("{}: {}{text}\n", state.tag, word(level));
+            let _ = io::stderr().write_all(line.as_bytes());
         }
         Sink::Syslog(l) => {
             let message = (0, std::collections::BTreeMap::new(), text);

@@ -93,7 +93,7 @@ impl Innocent {
     }
 
     #[track_caller]
-    fn is_spared(mut self) {
+    fn spared(mut self) {
         assert!(alive(self.pid), "an innocent process was killed");
         self.child.kill().expect("killed");
         self.child.wait().expect("reaped");
@@ -130,7 +130,7 @@ fn runs_of_an_earlier_boot_are_over_and_their_numbers_are_somebody_else() {
     let boot = "00000000-0000-0000-0000-000000000000";
     innocent.is_noted(&suite, innocent.start, Some(boot));
     recorded(&mut suite, run);
-    innocent.is_spared();
+    innocent.spared();
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_number_of_a_dead_monitor_that_is_somebody_else_s_now_is_not_killed() {
     let innocent = Innocent::new();
     innocent.is_noted(&suite, innocent.start - 1, None);
     recorded(&mut suite, run);
-    innocent.is_spared();
+    innocent.spared();
 }
 
 #[test]

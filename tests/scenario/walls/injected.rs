@@ -64,7 +64,8 @@ impl Suite {
             .stderr(log)
             .spawn()
             .expect("colibrid");
-        let _ = daemon.client();
+        // Behind the first audit, which begins by itself, nobody asks spawnd anything.
+        daemon.client().call(json!({"cmd": "audit"}));
         Suite {
             child,
             orders: open.expect("its end"),
