@@ -4,9 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use libcolibri::record::Proof;
 use libcolibri::state::{Container, Exit};
-use nix::errno::Errno;
-use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
-use nix::unistd::Pid;
+use libcolibri::sys::{self, Ended};
 
 use super::pipes::{Got, Source};
 use super::watch::JailWatch;
@@ -123,24 +121,14 @@ impl Children {
     }
 
     fn reap(&mut self) -> Option<(i32, Exit)> {
-        loop {
-            match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => {
-                    return Some((pid.as_raw(), Exit::Code(code)));
-                }
-                Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    return Some((pid.as_raw(), Exit::Signal(signal as i32)));
-                }
-                Ok(WaitStatus::StillAlive) => return None,
-                Err(Errno::ECHILD) => {
-                    self.childless = true;
-                    return None;
-                }
-                // Killed by a real-time signal, which nix has no name for: somebody is reaped all
-                // the same, but nobody says who.
-                Err(Errno::EINVAL) => return Some((0, Exit::Unseen)),
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => return None,
+        match sys::wait_any(false) {
+            Ok(reaped) => reaped.map(|(pid, status)| match Ended::from_status(status) {
+                Ended::Code(code) => (pid, Exit::Code(code)),
+                Ended::Signal(signal) => (pid, Exit::Signal(signal)),
+            }),
+            Err(e) => {
+                self.childless |= e.raw_os_error() == Some(nix::libc::ECHILD);
+                None
             }
         }
     }

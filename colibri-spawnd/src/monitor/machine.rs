@@ -151,7 +151,8 @@ impl Machine {
             self.kill_at,
             self.proof_by,
             self.alone_until,
-            self.fold.next_deadline(),
+            // The fold ends with the agent, whatever of the tree still lives.
+            self.fold.next_deadline().filter(|_| self.exited.is_none()),
         ]
         .into_iter()
         .flatten()

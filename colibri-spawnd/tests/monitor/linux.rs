@@ -158,3 +158,58 @@ pub fn at_rest() {
     rig.ended();
     rig.gone();
 }
+
+/// Milliseconds of processor time that a process has used.
+fn used_ms(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .expect("fields")
+        .split(' ')
+        .collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().expect("a number");
+    // utime and stime, in hundredths of a second on every Linux.
+    (ticks(12) + ticks(13)) * 10
+}
+
+pub fn nameless_signal() {
+    let mut rig = Rig::start(&Spec {
+        script: "sleep 1000 & kill -63 $$",
+        ..SPEC
+    });
+    rig.resume(0);
+    let exited = rig.until(|r| matches!(r, Record::Exited(_)));
+    assert_eq!(exited, Record::Exited(Exit::Signal(63)));
+    kill_tree(&rig);
+    let ended = rig.ended();
+    assert_eq!((ended.exit, ended.proof), (Exit::Signal(63), Proof::Reaped));
+    rig.gone();
+}
+
+pub fn question_left_behind() {
+    let script = agent(
+        "want '\"type\":\"prompt\"'; ok c1 prompt; work
+         say extension_ui_request ',\"id\":\"q\",\"method\":\"confirm\",\"title\":\"Go?\",\"timeout\":500'
+         sleep 1000 >/dev/null 2>&1 & exit 3",
+    );
+    let mut rig = Rig::start(&Spec {
+        script: &script,
+        ..SPEC
+    });
+    rig.resume(0);
+    rig.until(|r| is_state(r, State::Idle));
+    rig.prompt(1, "go");
+    rig.until(|r| matches!(r, Record::Asked(d) if d.timeout_ms == 500));
+    rig.until(|r| matches!(r, Record::Exited(_)));
+    // The answer that the agent would have given itself is overdue after a while.
+    let wait = |ms: u16| nix::poll::poll(&mut [], nix::poll::PollTimeout::from(ms)).expect("poll");
+    wait(1000);
+    let before = used_ms(rig.monitor);
+    wait(2000);
+    let used = used_ms(rig.monitor) - before;
+    assert!(used < 500, "{used} ms of processor time for nothing");
+    kill_tree(&rig);
+    assert_eq!(rig.ended().exit, Exit::Code(3));
+    rig.gone();
+}

@@ -517,4 +517,12 @@ const SYSTEM: &[Case] = &[
     )
     .as_root(),
     case("a run at rest wakes nobody", linux::at_rest),
+    case(
+        "an agent that a signal without a name has killed is dead",
+        linux::nameless_signal,
+    ),
+    case(
+        "a question whose agent is gone wakes nobody",
+        linux::question_left_behind,
+    ),
 ];
