@@ -68,6 +68,8 @@ impl Init {
     /// # Errors
     /// When it is dead already.
     pub fn go(&self) -> Result<(), Failure> {
+        // Its death is to be told, not to be shared.
+        sys::ignore_signals(&[Signal::SIGPIPE]).at(Step::Container)?;
         write(&self.go, &[1]).at(Step::Container).map(drop)
     }
 

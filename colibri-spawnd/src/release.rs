@@ -132,6 +132,10 @@ impl Release {
                 return Progress::Wait(self.kill_at.min(look_again(alive, now)));
             }
             self.stage = Stage::Proving;
+            // A launcher that was still at work has written more of it meanwhile.
+            if let Ok(Some(note)) = Note::load(&table.paths.notes(), &self.key.stem()) {
+                self.note = Some(note);
+            }
         }
         if self.stage == Stage::Proving {
             if alive.is_some() || !self.is_empty(table, children) {
