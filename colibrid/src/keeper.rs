@@ -200,10 +200,22 @@ impl Keeper {
     }
 
     fn launch(&self, ready: Option<&OwnedFd>) -> Result<Pid> {
-        match sys::fork().or_fatal("fork")? {
-            Fork::Parent(pid) => Ok(Pid::from_raw(pid)),
-            Fork::Child => {
-                let e = self.exec(ready);
+        // What is passed on to the suite before it is one must not end in a handler of ours.
+        let mask = sys::block_signals().or_fatal("block signals")?;
+        match sys::fork() {
+            Ok(Fork::Parent(pid)) => {
+                sys::restore_signals(&mask).or_fatal("unblock signals")?;
+                Ok(Pid::from_raw(pid))
+            }
+            Err(e) => {
+                sys::restore_signals(&mask).or_fatal("unblock signals")?;
+                Err(e).or_fatal("fork")
+            }
+            Ok(Fork::Child) => {
+                let e = match sys::default_signals() {
+                    Ok(()) => self.exec(ready),
+                    Err(e) => e,
+                };
                 eprintln!("colibrid: cannot start the suite: {e}");
                 sys::exit_now(EX_FAILURE)
             }
