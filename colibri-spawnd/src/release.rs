@@ -80,6 +80,8 @@ pub struct Release {
     answered: bool,
     /// The TMPDIR is below a root of its own.
     inside: bool,
+    /// Somebody who is not of this run has the TMPDIR.
+    lived_in: bool,
     /// The wait status of the child that emptied the TMPDIR.
     removed: Option<i32>,
 }
@@ -109,6 +111,7 @@ impl Release {
             answer_at: now + GIVE_UP_MS,
             answered: false,
             inside: false,
+            lived_in: false,
             removed: None,
         }
     }
@@ -238,7 +241,7 @@ impl Release {
     }
 
     /// Where its TMPDIR is and whose; `None` when none is left.
-    fn find_tmpdir(&self, table: &Table) -> io::Result<Option<Tmpdir>> {
+    fn find_tmpdir(&mut self, table: &Table) -> io::Result<Option<Tmpdir>> {
         let ours = table.tmpdir(&self.key.stem());
         let Some(note) = &self.note else {
             return self.find_without_note(table, &ours);
@@ -254,7 +257,15 @@ impl Release {
     }
 
     /// A boot may empty the directory of the notes and keep that of the TMPDIRs.
-    fn find_without_note(&self, table: &Table, ours: &Path) -> io::Result<Option<Tmpdir>> {
+    fn find_without_note(&mut self, table: &Table, ours: &Path) -> io::Result<Option<Tmpdir>> {
+        if let Ok(found) = fs::symlink_metadata(ours) {
+            // A suite that shares the directory may have an agent of the same number there.
+            let entry = format!("TMPDIR={}", ours.display());
+            self.lived_in = !sys::find_by_environment(found.uid(), &entry)?.is_empty();
+            if self.lived_in {
+                return Err(io::ErrorKind::ResourceBusy.into());
+            }
+        }
         if try_rmdir(ours) {
             let row = table.rows.get(self.profile as usize);
             let inside = |row: &Row| {
@@ -288,6 +299,7 @@ impl Release {
             self.finish_container(note);
         }
         let left = match self.inside {
+            _ if self.lived_in => true,
             true => self.removed.is_some_and(|status| status != 0),
             false => !try_rmdir(&table.tmpdir(&stem)),
         };

@@ -14,6 +14,8 @@ use crate::{schedule, skills};
 
 /// Longest request line, in bytes.
 pub const LINE_MAX: usize = 1024 * 1024;
+/// Longest text that a request is known by, in bytes: it comes back in the reply.
+const ID_MAX: usize = 1024;
 /// Deepest nesting.
 pub const DEPTH_MAX: usize = 32;
 /// Most runs in one list.
@@ -227,6 +229,9 @@ pub fn open(line: &[u8]) -> Result<Envelope, Refusal> {
         }
     };
     let id = fields.remove("id");
+    if matches!(&id, Some(Value::String(s)) if s.len() > ID_MAX) {
+        return bad("id is longer than 1 KiB");
+    }
     if matches!(id, Some(Value::Object(_) | Value::Array(_))) {
         return bad("id must be a string, a number, true, false or null");
     }
@@ -431,7 +436,7 @@ mod tests {
     fn a_megabyte_of_brackets_is_refused_before_it_is_parsed() {
         let line = "[".repeat(LINE_MAX);
         assert_eq!(code(&line), "bad-request");
-        let fine = format!(r#"{{"cmd":"status","id":"{}"}}"#, "[{".repeat(1000));
+        let fine = format!(r#"{{"cmd":"status","id":"{}"}}"#, "[{".repeat(500));
         assert_eq!(parse(&fine), Ok(Request::Status));
     }
 

@@ -151,10 +151,6 @@ impl Engine {
         let run = live.key.run;
         self.runs.insert(run, live);
         self.start(run);
-        if self.ending {
-            // It was accepted in the turn in which the end was asked for.
-            self.want_stop(run, StopWhy::Suite, json!({"by": "suite"}));
-        }
     }
 
     /// Asks spawnd to start the run's attempt.
@@ -480,6 +476,23 @@ impl Engine {
         for run in all {
             self.want_stop(run, StopWhy::Suite, json!({"by": "suite"}));
         }
+        // Those that were accepted in this very turn begin with the wish for their end.
+        let now = sys::wall_ms();
+        let mut accepted = std::mem::take(&mut self.accepted);
+        for l in accepted.iter_mut().filter(|l| !l.stop_wanted) {
+            (l.stop_wanted, l.pane.stopping) = (true, true);
+            let stored = self.store.want_stop(l.key.run);
+            self.note_db(stored);
+            let by = json!({"by": "suite"});
+            self.emit(&Event::new(
+                l.key.run,
+                l.key.attempt,
+                now,
+                "stop-wanted",
+                by,
+            ));
+        }
+        self.accepted = accepted;
     }
 
     /// Sends a command to a run's monitor; the client hears when it is done.

@@ -63,6 +63,9 @@ impl Engine {
     fn serve_client(&mut self, token: Token) -> bool {
         self.clients.read(token);
         for _ in 0..TURN_LINES {
+            if self.answered(token) > OUT_LOW {
+                break;
+            }
             match self.clients.next_line(token) {
                 None => break,
                 Some(Line::Request(line)) => self.request(token, &line),
@@ -75,9 +78,6 @@ impl Engine {
                     let message = "the request is longer than 1 MiB; the connection ends";
                     self.refuse(token, None, Refusal::new("too-long", message));
                 }
-            }
-            if self.answered(token) > OUT_LOW {
-                break;
             }
         }
         self.clients.get(token).is_some_and(|c| c.wants_turn())

@@ -85,16 +85,17 @@ impl Engine {
             return Ok(Some(EARLY));
         }
         let start = s.spec.span().ok().and_then(|(start, _)| start);
-        if start.is_some_and(|start| planned.at_ms < start) {
-            // The clock was set back to before the start: schedd knows that only of a start that
-            // had not come yet.
+        // The clock was set back to before the start, which schedd knows only of one that had not
+        // come yet.
+        let before = |at_ms: u64| start.is_some_and(|start| at_ms < start);
+        if before(until_ms.unwrap_or(planned.at_ms)) {
             return Ok(None);
         }
         let known = self.store.occurrence(id, planned.at_ms)?;
         // Its row was forgotten, so it was there: it had its turn.
         let forgotten =
             known.is_none() && planned.at_ms <= s.floor_ms && s.next_ms != Some(planned.at_ms);
-        let new = known.is_none() && !forgotten;
+        let new = known.is_none() && !forgotten && !before(planned.at_ms);
         if new && !(can_be_planned(&s, planned, now) && self.has_room(&s, planned)?) {
             return Ok(Some(NEVER));
         }

@@ -318,6 +318,9 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub fn is_forgotten(&self, key: RunKey) -> DbResult<bool> {
+        if i64::try_from(key.run).is_err() || i64::try_from(key.attempt).is_err() {
+            return Ok(false); // no id is that large
+        }
         let mut look = self.db.prepare_cached(
             "SELECT ?1 <= (SELECT max(run) FROM runs)
                AND NOT EXISTS (SELECT 1 FROM attempts WHERE run = ?1 AND attempt = ?2)",

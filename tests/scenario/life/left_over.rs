@@ -10,7 +10,9 @@ use nix::sys::signal::Signal;
 use serde_json::{json, Value};
 use std::fs;
 use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn with_steps(limits: &str) -> (Suite, Steps) {
     let scratch = Scratch::new();
@@ -104,6 +106,40 @@ fn what_is_left_of_runs_that_are_over_goes_and_all_else_stays() {
     assert_eq!(audit["disagreements"], json!([]), "{audit}");
     client.subscribe(None);
     end(&mut client, &mut steps, third);
+}
+
+#[test]
+fn a_tmpdir_that_somebody_lives_in_stays_until_he_goes() {
+    let (mut suite, mut steps) = with_steps("");
+    let mut client = suite.client();
+    client.subscribe(None);
+    let (run, stem) = begin(&mut client);
+    end(&mut client, &mut steps, run);
+    // As of the agent of another suite that has the same directory and the same numbers.
+    let tmpdir = suite.dir().join("tmp").join(&stem);
+    fs::create_dir(&tmpdir).expect("a TMPDIR");
+    let mut agent = Command::new("sleep");
+    agent.arg("1000").env("TMPDIR", &tmpdir);
+    if is_root() {
+        chown(&tmpdir, Some(AGENT.0), Some(AGENT.1)).expect("given away");
+        agent.uid(AGENT.0);
+    }
+    let mut agent = agent.spawn().expect("sleep");
+    killed_and_started_again(&mut suite);
+    must("the log to say it", LONG, || {
+        let line = format!("run {stem}: cannot remove its TMPDIR: resource busy");
+        suite.log().contains(&line).then_some(())
+    });
+    let mut client = suite.client();
+    must("the end of the clean-up", LONG, || {
+        let audit = client.call(json!({"cmd": "audit"}));
+        (audit["disagreements"][0]["code"] == "left-over").then_some(())
+    });
+    assert!(tmpdir.exists(), "it was taken away");
+    agent.kill().expect("killed");
+    agent.wait().expect("reaped");
+    killed_and_started_again(&mut suite);
+    must("it to go", LONG, || (!tmpdir.exists()).then_some(()));
 }
 
 #[test]
