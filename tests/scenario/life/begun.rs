@@ -29,7 +29,8 @@ fn accepted() -> (Suite, Steps, u64, String) {
     let run = client.spawn_agent("steps", "go");
     let row = client.call(json!({"cmd": "get-run", "run": run}));
     for pid in parts {
-        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("killed");
+        // One may have gone with those before it.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
     suite.wait_end();
     let journal = row["journal"].as_str().expect("a name").to_owned();
