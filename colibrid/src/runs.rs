@@ -236,20 +236,6 @@ impl Engine {
         }
     }
 
-    /// Stores panes and places in journals, once a turn however many records came.
-    pub(crate) fn save_runs(&mut self) {
-        for run in std::mem::take(&mut self.unsaved) {
-            if let Some(l) = self.runs.get(&run) {
-                let (key, prompted) = (l.key, l.prompt.is_none());
-                let pane = l.pane.stored();
-                let stored = self
-                    .store
-                    .progress(run, key.attempt, l.journal_seq, prompted, &pane);
-                self.note_db(stored);
-            }
-        }
-    }
-
     fn store_details(&self, run: u64, attempt: u64, record: &Record) -> crate::store::DbResult<()> {
         match record {
             Record::Opened {
@@ -266,15 +252,6 @@ impl Engine {
                 },
             ),
             _ => Ok(()),
-        }
-    }
-
-    /// What belongs together: if a part could not be stored, the commit at the end of the turn fails
-    /// and deals with that.
-    pub(crate) fn note_db(&self, result: crate::store::DbResult<()>) {
-        if let Err(e) = result {
-            self.store.spoil();
-            libcolibri::error!("cannot store a record: {e}");
         }
     }
 

@@ -72,6 +72,29 @@ impl Engine {
         seq
     }
 
+    /// Stores panes and places in journals, once a turn however many records came.
+    pub(crate) fn save_runs(&mut self) {
+        for run in std::mem::take(&mut self.unsaved) {
+            if let Some(l) = self.runs.get(&run) {
+                let (key, prompted) = (l.key, l.prompt.is_none());
+                let pane = l.pane.stored();
+                let stored = self
+                    .store
+                    .progress(run, key.attempt, l.journal_seq, prompted, &pane);
+                self.note_db(stored);
+            }
+        }
+    }
+
+    /// What belongs together: if a part could not be stored, the commit at the end of the turn fails
+    /// and deals with that.
+    pub(crate) fn note_db(&self, result: crate::store::DbResult<()>) {
+        if let Err(e) = result {
+            self.store.spoil();
+            error!("cannot store a record: {e}");
+        }
+    }
+
     /// Commits, then lets out what waited for it.
     pub(crate) fn end_turn(&mut self) -> Result<()> {
         self.save_runs();
