@@ -156,6 +156,28 @@ fn a_stalled_subscriber_slows_nobody_and_misses_nothing_silently() {
 }
 
 #[test]
+fn a_slow_subscriber_gets_every_event_at_its_own_pace() {
+    let (suite, mut steps) = with_steps("");
+    let mut slow = suite.client();
+    let mut at = slow.subscribe(None)["seq"].as_u64().expect("seq");
+    let run = suite.client().spawn_agent("steps", "go");
+    // A tenth of what there is in the time in which it comes.
+    for _ in 0..10 {
+        steps.tools(500);
+        assert_eq!(account(&mut slow, at, at + 100), 0);
+        at += 100;
+    }
+    steps.settle();
+    steps.exit(0);
+    over(&suite, run);
+    // The rest while nothing else happens.
+    let last = suite.client().call(json!({"cmd": "status"}))["seq"].clone();
+    let last = last.as_u64().expect("seq");
+    assert!(last > at + 8000, "{last}");
+    assert_eq!(account(&mut slow, at, last), 0);
+}
+
+#[test]
 fn one_that_comes_back_from_its_cursor_misses_nothing() {
     let (suite, mut steps) = with_steps("");
     let run = suite.client().spawn_agent("steps", "go");
