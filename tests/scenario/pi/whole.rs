@@ -117,7 +117,8 @@ fn a_chat_takes_its_wish_back(version: Version) {
     assert_eq!(taken_back["action"], "cancelled", "{taken_back}");
     // Nothing of Pi is left when that is told.
     let run = stage.end();
-    assert_ne!(run["state"], "done", "{run}");
+    // Pi may have come to its own end first: its question is taken back before its work is.
+    assert_eq!(run["wanted"], "stop", "{run}");
     let cancelled = moved(&mut stage, "cancelled");
     assert_eq!(cancelled["reply_to"], reply_to(10), "{cancelled}");
     stage.close();
