@@ -234,6 +234,16 @@ impl Client {
         }
     }
 
+    /// Waits until a run has its monitor; the monitor's process id.
+    ///
+    /// # Panics
+    /// As [`Client::wait_event`].
+    #[track_caller]
+    pub fn wait_monitor(&mut self, run: u64) -> i32 {
+        let started = self.wait_event(run, "its monitor", |e| e["kind"] == "started");
+        i32::try_from(started["monitor"].as_i64().expect("pid")).expect("fits")
+    }
+
     /// Reads events until one of `run` fits and returns it (the inner object); events before it
     /// are dropped.
     ///

@@ -21,8 +21,7 @@ fn an_agent_that_has_closed_its_stdout_is_alive_until_it_exits() {
     let mut client = suite.client();
     client.subscribe(None);
     let run = client.spawn_agent("mute", "go");
-    let started = client.wait_event(run, "its monitor", |e| e["kind"] == "started");
-    let monitor = i32::try_from(started["monitor"].as_i64().expect("pid")).expect("fits");
+    let monitor = client.wait_monitor(run);
     must("its stdout to be closed", LONG, || {
         (traces.started() == 1).then_some(())
     });

@@ -135,9 +135,8 @@ fn a_monitor_that_says_nothing_is_named() {
     let mut client = suite.client();
     client.subscribe(None);
     let run = client.spawn_agent("steps", "go");
-    let started = client.wait_event(run, "its monitor", |e| e["kind"] == "started");
+    let monitor = client.wait_monitor(run);
     client.wait_state(run, "working");
-    let monitor = i32::try_from(started["monitor"].as_i64().expect("pid")).expect("fits");
     // The next colibrid connects to it and hears nothing.
     procs::signal(monitor, Signal::SIGSTOP);
     procs::signal(suite.pid(), Signal::SIGKILL);

@@ -19,9 +19,8 @@ fn stopped() -> (Suite, Traces, u64, i32) {
     let mut client = suite.client();
     client.subscribe(None);
     let run = client.spawn_agent("bad", "go");
-    let started = client.wait_event(run, "its monitor", |e| e["kind"] == "started");
+    let monitor = client.wait_monitor(run);
     client.wait_state(run, "working");
-    let monitor = i32::try_from(started["monitor"].as_i64().expect("pid")).expect("fits");
     signal(monitor, Signal::SIGSTOP);
     (suite, traces, run, monitor)
 }

@@ -53,8 +53,7 @@ fn working() -> (Daemon, Steps, u64, i32) {
     let mut client = daemon.client();
     client.subscribe(None);
     let run = client.spawn_agent("steps", "go");
-    let started = client.wait_event(run, "its monitor", |e| e["kind"] == "started");
-    let monitor = i32::try_from(started["monitor"].as_i64().expect("pid")).expect("fits");
+    let monitor = client.wait_monitor(run);
     client.wait_state(run, "working");
     (daemon, steps, run, monitor)
 }
